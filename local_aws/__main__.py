@@ -80,9 +80,7 @@ def serve(options: argparse.Namespace) -> int:
     """Run it in the foreground, its log on the terminal, until Ctrl-C."""
     from local_aws import process  # Late, so that the other commands need none of the server's imports.
 
-    return process.serve(
-        _state_dir(options), _port(options), until_stdin_closes=options.until_stdin_closes
-    )
+    return process.serve(_state_dir(options), _port(options), until_stdin_closes=options.until_stdin_closes)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -317,7 +317,16 @@ def _spawn(paths: StatePaths, port: int, *, bound_to_us: bool) -> subprocess.Pop
     """Start the server process in a session of its own, its output in the log."""
     if paths.log.exists():
         paths.log.replace(paths.log.with_suffix(".log.1"))
-    command = [sys.executable, "-m", "local_aws", "serve", "--port", str(port), "--state-dir", str(paths.root)]
+    command = [
+        sys.executable,
+        "-m",
+        "local_aws",
+        "serve",
+        "--port",
+        str(port),
+        "--state-dir",
+        str(paths.root),
+    ]
     if bound_to_us:
         command.append("--until-stdin-closes")
     with paths.log.open("wb") as log:
