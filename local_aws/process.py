@@ -59,7 +59,7 @@ SERVICES = (
     "sts",
     "tagging",
 )
-"""What the pipeline and its operation use. Of the others, IoT would open an MQTT port and Transfer an SFTP one."""
+"""What the pipeline and its operation use. Of the others, IoT and Transfer would open ports of their own."""
 
 EXTENSIONS = ("local_aws.persistence", "local_aws.athena", "local_aws.glue")
 """Modules whose `install()` closes a gap of MiniStack in this process, in this order."""
