@@ -1,0 +1,150 @@
+"""The five questions: read `queries.sql`, ask Athena, show the answer as a table beside its plot."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import awswrangler as wr
+import pandas as pd
+
+from capstone_pipeline.errors import InvalidQueryFile, QueryFailed, own_errors
+from capstone_pipeline.plots import plot_answer
+from capstone_pipeline.render import data_table, file_size, table_beside_plot
+from capstone_pipeline.stack import Connection, StackOutputs
+
+_HEADER = re.compile(r"^--\s*query\s+(\d+)\s*,\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_COMMENT = re.compile(r"^--\s?(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One statement of the SQL file, with the title and the explaining comment above it."""
+
+    number: int
+    title: str
+    comment: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The statements of the SQL file, by their number."""
+
+    path: Path
+    queries: tuple[Query, ...]
+
+    def __getitem__(self, number: int) -> Query:
+        """The query that the file calls `number`."""
+        for query in self.queries:
+            if query.number == number:
+                return query
+        raise InvalidQueryFile(
+            f"{self.path} has no query {number}, only {', '.join(str(q.number) for q in self.queries)}.",
+            f"write it under a line `-- query {number}, <title>`.",
+        )
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(self.queries)
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A query and what Athena answered."""
+
+    query: Query
+    frame: pd.DataFrame
+    scanned_bytes: int
+    engine_seconds: float
+
+    def _repr_html_(self) -> str:
+        note = f"Athena scanned {file_size(self.scanned_bytes)} in {self.engine_seconds:.1f} s"
+        table = f"{data_table(self.frame)}<div class='note'>{html.escape(note)}</div>"
+        if self.frame.empty:
+            table += "<div>The gold table is empty: no run of the job has filled it yet.</div>"
+        return table_beside_plot(table, plot_answer(self.query.number, self.frame))
+
+
+def read_queries(path: Path | str = "queries.sql") -> Queries:
+    """Split the SQL file into its statements.
+
+    Each stands under a line `-- query N, title`; further comment lines below that explain it; it ends with a
+    semicolon.
+
+    Raises
+    ------
+    InvalidQueryFile
+    """
+    path = Path(path)
+    text = path.read_text(encoding="utf-8")
+    headers = list(_HEADER.finditer(text))
+    ends = [following.start() for following in headers[1:]] + [len(text)]
+    queries = tuple(
+        _query(path, int(header[1]), header[2], text[header.end() : end])
+        for header, end in zip(headers, ends, strict=True)
+    )
+    numbers = [query.number for query in queries]
+    if not queries or len(set(numbers)) < len(numbers):
+        found = "no such line" if not queries else f"the numbers {numbers}"
+        raise InvalidQueryFile(
+            f"{path} must hold statements under lines `-- query N, title`, each number once; found {found}.",
+            f"correct {path}.",
+        )
+    return Queries(path, queries)
+
+
+def run_query(aws: Connection, stack: StackOutputs, query: Query) -> Answer:
+    """Run one query in Athena, in the stack's workgroup and its gold database.
+
+    Decimals come back as `decimal.Decimal` and dates as `datetime.date`: nothing is rounded on the way.
+
+    Raises
+    ------
+    QueryFailed
+        With Athena's reason.
+    """
+    try:
+        with own_errors(f"running query {query.number}, {query.title}"):
+            frame = wr.athena.read_sql_query(
+                query.sql,
+                database=stack.gold_database_name,
+                workgroup=stack.athena_workgroup_name,
+                ctas_approach=False,
+                athena_query_wait_polling_delay=0.25,
+                boto3_session=aws.session,
+            )
+    except wr.exceptions.QueryFailed as error:
+        raise _query_failed(stack, query, str(error)) from error
+    except wr.exceptions.QueryCancelled as error:
+        raise _query_failed(stack, query, f"cancelled: {error}") from error
+    statistics = getattr(frame, "query_metadata", {}).get("Statistics", {})
+    return Answer(
+        query=query,
+        frame=frame,
+        scanned_bytes=statistics.get("DataScannedInBytes", 0),
+        engine_seconds=statistics.get("EngineExecutionTimeInMillis", 0) / 1000,
+    )
+
+
+def _query(path: Path, number: int, title: str, body: str) -> Query:
+    comment = " ".join(line.strip() for line in _COMMENT.findall(body))
+    sql = _COMMENT.sub("", body).strip()
+    if not sql.endswith(";"):
+        raise InvalidQueryFile(
+            f"Query {number}, {title}, in {path} does not end with a semicolon.", f"add it in {path}."
+        )
+    return Query(number, title, comment, sql.removesuffix(";").strip())
+
+
+def _query_failed(stack: StackOutputs, query: Query, reason: str) -> QueryFailed:
+    return QueryFailed(
+        f"Athena could not run query {query.number}, {query.title} (workgroup {stack.athena_workgroup_name}, "
+        f"database {stack.gold_database_name}).\nReason: {reason}",
+        f"correct the query in queries.sql and run the cell again.\nThe query was:\n{query.sql}",
+    )

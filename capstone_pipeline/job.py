@@ -1,0 +1,443 @@
+"""The Glue job: its script in S3, its definition, its runs.
+
+Everything here may be repeated at any time: what is as it should be stays untouched and is reported as
+"unchanged". What the job does is in `glue_scripts/capstone_etl.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+from IPython.display import HTML, display
+
+from capstone_pipeline.errors import (
+    JobNotFound,
+    JobRunFailed,
+    JobRunTimedOut,
+    error_code,
+    own_errors,
+)
+from capstone_pipeline.render import (
+    badge,
+    duration,
+    facts_table,
+    format_value,
+    plural,
+    progress,
+    status_table,
+    text_line,
+    when,
+)
+from capstone_pipeline.stack import Connection, StackOutputs
+
+GLUE_VERSION = "5.1"
+WORKER_TYPE = "G.1X"
+MAX_WORKERS = 10
+TIMEOUT_MINUTES = 60
+LAYERS = ("bronze", "silver", "gold")
+
+_ACTIVE_STATES = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
+_SUMMARY_PREFIX = "SUMMARY "
+_LOG_DELAY_SECONDS = 30
+_CONTENT_TYPES = {".py": "text/x-python", ".sql": "text/plain"}
+
+
+# --- Files of the job ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What became of one file: status is "uploaded" or "unchanged"."""
+
+    status: str
+    path: Path
+    uri: str
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Several uploads, to be shown together."""
+
+    uploads: tuple[Upload, ...]
+
+    def __iter__(self) -> Iterator[Upload]:
+        return iter(self.uploads)
+
+    def _repr_html_(self) -> str:
+        return status_table((upload.status, str(upload.path), upload.uri) for upload in self.uploads)
+
+
+def upload_if_changed(aws: Connection, path: Path | str, uri: str) -> Upload:
+    """Put a file into S3 unless the object already has its content.
+
+    The content's SHA-256 is kept in the object's metadata, so that nothing has to be downloaded to compare.
+
+    Parameters
+    ----------
+    path
+        The local file.
+    uri
+        The object, as "s3://bucket/key".
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    with own_errors(f"uploading {path} to {uri}"):
+        s3 = aws.client("s3")
+        try:
+            existing = s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("sha256")
+        except ClientError as error:
+            if error_code(error) not in {"404", "NoSuchKey", "NotFound"}:
+                raise
+            existing = None
+        if existing == digest:
+            return Upload("unchanged", path, uri)
+        s3.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=content,
+            Metadata={"sha256": digest},
+            ContentType=_CONTENT_TYPES.get(path.suffix, "application/octet-stream"),
+        )
+    return Upload("uploaded", path, uri)
+
+
+def upload_files(aws: Connection, targets: dict[str, str]) -> Uploads:
+    """`upload_if_changed` for each local path and its URI."""
+    return Uploads(tuple(upload_if_changed(aws, path, uri) for path, uri in targets.items()))
+
+
+# --- Definition of the job ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JobChange:
+    """What became of the job's definition.
+
+    status is "created", "updated" or "unchanged"; changes holds (setting, old, new) for an update, with "–"
+    for what was or is now absent; settings is the definition as it now stands.
+    """
+
+    status: str
+    job_name: str
+    settings: dict[str, str]
+    changes: tuple[tuple[str, str, str], ...] = ()
+
+    def _repr_html_(self) -> str:
+        line = f"{badge(self.status)} &ensp;Glue job <b>{html.escape(self.job_name)}</b>"
+        if self.changes:
+            changed = facts_table((name, f"{old} → {new}") for name, old, new in self.changes)
+            return text_line(line) + changed
+        return text_line(line) + facts_table(self.settings.items())
+
+
+def job_definition(stack: StackOutputs) -> dict[str, Any]:
+    """The job as Glue's CreateJob takes it, without its name.
+
+    Auto scaling takes as many workers as a run can use, up to `MAX_WORKERS`; one run at a time, because two
+    runs would read the same new files; a bookmark, so that a run reads only files that no run has read.
+    """
+    return {
+        "Description": "Raw events to bronze, silver and gold tables, incrementally",
+        "Role": stack.glue_role_arn,
+        "Command": {"Name": "glueetl", "ScriptLocation": stack.script_location, "PythonVersion": "3"},
+        "GlueVersion": GLUE_VERSION,
+        "WorkerType": WORKER_TYPE,
+        "NumberOfWorkers": MAX_WORKERS,
+        "Timeout": TIMEOUT_MINUTES,
+        "MaxRetries": 0,
+        "ExecutionProperty": {"MaxConcurrentRuns": 1},
+        "DefaultArguments": {
+            "--job-language": "python",
+            "--job-bookmark-option": "job-bookmark-enable",
+            "--enable-auto-scaling": "true",
+            "--enable-metrics": "true",
+            "--custom-logGroup-prefix": stack.job_log_group_prefix,
+            "--SOURCE_BUCKET": stack.source_bucket_name,
+            "--ANALYTICS_BUCKET": stack.analytics_bucket_name,
+        },
+    }
+
+
+def create_or_update_job(aws: Connection, stack: StackOutputs) -> JobChange:
+    """Make the Glue job what `job_definition` says, and tell what had to be done for it.
+
+    The definition belongs to the pipeline as a whole: an argument that somebody added by hand is taken away
+    again, and the change is reported.
+    """
+    name, wanted = stack.glue_job_name, job_definition(stack)
+    settings = _flat(wanted)
+    with own_errors(f"creating or updating job {name}"):
+        glue = aws.client("glue")
+        try:
+            existing = glue.get_job(JobName=name)["Job"]
+        except glue.exceptions.EntityNotFoundException:
+            glue.create_job(Name=name, **wanted)
+            return JobChange("created", name, settings)
+        current = _flat({key: existing[key] for key in wanted if key in existing})
+        if current == settings:
+            return JobChange("unchanged", name, settings)
+        glue.update_job(JobName=name, JobUpdate=wanted)
+    keys = [*settings, *(key for key in current if key not in settings)]
+    changes = tuple(
+        (key, current.get(key, "–"), settings.get(key, "–"))
+        for key in keys
+        if current.get(key) != settings.get(key)
+    )
+    return JobChange("updated", name, settings, changes)
+
+
+def _flat(definition: dict[str, Any]) -> dict[str, str]:
+    """A nested definition as one level of text, named after the innermost keys' path."""
+    flat: dict[str, str] = {}
+    for key, value in definition.items():
+        if isinstance(value, dict):
+            flat.update({f"{key} {inner}": text for inner, text in _flat(value).items()})
+        else:
+            flat[key] = str(value)
+    return flat
+
+
+# --- Runs ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """A run that was started, or (attached) was found to be active already."""
+
+    run_id: str
+    attached: bool = False
+
+    def _repr_html_(self) -> str:
+        if self.attached:
+            return text_line(
+                f"Run <code>{self.run_id}</code> was active already: waiting for it, none was started."
+            )
+        return text_line(f"Run <code>{self.run_id}</code> was started.")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that succeeded, with the counters that the script printed for each layer that it came to."""
+
+    run_id: str
+    started: datetime
+    seconds: float
+    summary: dict[str, dict[str, Any]]
+    log_location: str
+
+    @property
+    def new_files(self) -> int | None:
+        """How many raw files the run took in; None when its log does not say."""
+        return self.summary.get("bronze", {}).get("files")
+
+    @property
+    def headline(self) -> str:
+        """What the run did, in one sentence."""
+        if self.new_files is None:
+            return f"The log of this run holds no summary yet; look into {self.log_location}."
+        if self.new_files == 0:
+            return "0 new files: nothing to do, every table is as the run before left it."
+        return f"{plural(self.new_files, 'new file')} taken in."
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"{layer} · {measure.replace('_', ' ')}", _measure(value))
+            for layer, counters in self.summary.items()
+            for measure, value in counters.items()
+        ]
+        started = when(self.started)
+        return text_line(
+            f"<b>{html.escape(self.headline)}</b> Run <code>{self.run_id}</code> of {started} took "
+            f"{duration(self.seconds)}."
+        ) + facts_table(rows)
+
+
+def start_job_run(aws: Connection, stack: StackOutputs) -> JobRun:
+    """Start a run; where one is active already, return that one instead (the job allows one at a time).
+
+    Raises
+    ------
+    JobNotFound
+    """
+    name = stack.glue_job_name
+    with own_errors(f"starting a run of job {name}"):
+        glue = aws.client("glue")
+        try:
+            active = _active_run(glue, name)
+            if active:
+                return JobRun(active, attached=True)
+            return JobRun(glue.start_job_run(JobName=name)["JobRunId"])
+        except glue.exceptions.ConcurrentRunsExceededException:
+            active = _active_run(glue, name)
+            if active:
+                return JobRun(active, attached=True)
+            raise
+        except glue.exceptions.EntityNotFoundException as error:
+            raise JobNotFound(
+                f"There is no Glue job {name} in {aws.region}.",
+                "run the cell that creates it, then this one.",
+            ) from error
+
+
+def wait_for_job_run(
+    aws: Connection,
+    stack: StackOutputs,
+    run: JobRun,
+    *,
+    timeout_minutes: float = TIMEOUT_MINUTES,
+    poll_seconds: float = 5.0,
+    show: Callable[[str], None] | None = None,
+) -> RunResult:
+    """Wait until a run has ended, showing its state, the elapsed time and the layer it is at.
+
+    Parameters
+    ----------
+    timeout_minutes
+        How long to wait at most. The run itself goes on when this is over.
+    poll_seconds
+        How often to ask.
+    show
+        Takes the HTML of each step; by default one output of the notebook cell, updated in place.
+
+    Raises
+    ------
+    JobRunFailed
+        With the script's own reason and the place of its log.
+    JobRunTimedOut
+    """
+    show = show or _cell_output()
+    glue, log = aws.client("glue"), _RunLog(aws, stack, run.run_id)
+    deadline = time.monotonic() + timeout_minutes * 60
+    while True:
+        with own_errors(f"waiting for run {run.run_id} of job {stack.glue_job_name}"):
+            status = glue.get_job_run(JobName=stack.glue_job_name, RunId=run.run_id)["JobRun"]
+        state, elapsed = status["JobRunState"], _elapsed_seconds(status)
+        summary = log.summary()
+        show(progress(state, elapsed, LAYERS, len(summary)))
+        if state not in _ACTIVE_STATES:
+            break
+        if time.monotonic() >= deadline:
+            raise JobRunTimedOut(
+                f"Run {run.run_id} of job {stack.glue_job_name} is still {state} after "
+                f"{duration(timeout_minutes * 60)} of waiting; it goes on.",
+                "raise wait_timeout_minutes, or run this cell again: it waits for the same run. To stop it:\n"
+                f"  aws glue batch-stop-job-run --job-name {stack.glue_job_name} --job-run-ids {run.run_id} "
+                f"--region {aws.region}",
+            )
+        time.sleep(poll_seconds)
+    if state != "SUCCEEDED":
+        raise _run_failed(aws, stack, run, status)
+    return RunResult(
+        run_id=run.run_id,
+        started=status["StartedOn"],
+        seconds=elapsed,
+        summary=log.complete_summary(),
+        log_location=f"log group {stack.output_log_group}, stream {run.run_id}",
+    )
+
+
+def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:
+    """The counters of each layer from the `SUMMARY {...}` lines among a run's log lines."""
+    counters = [
+        json.loads(line.strip().removeprefix(_SUMMARY_PREFIX))
+        for line in lines
+        if line.strip().startswith(_SUMMARY_PREFIX)
+    ]
+    return {
+        layer["layer"]: {name: value for name, value in layer.items() if name != "layer"}
+        for layer in counters
+    }
+
+
+class _RunLog:
+    """What one run has printed so far; reads only what is new since the last time."""
+
+    def __init__(self, aws: Connection, stack: StackOutputs, run_id: str) -> None:
+        self._logs = aws.client("logs")
+        self._group, self._stream = stack.output_log_group, run_id
+        self._token: str | None = None
+        self._summary: dict[str, dict[str, Any]] = {}
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """The summary lines printed so far, parsed; empty while there is no log."""
+        with own_errors(f"reading log group {self._group}, stream {self._stream}"):
+            while True:
+                where = {"nextToken": self._token} if self._token else {"startFromHead": True}
+                try:
+                    page = self._logs.get_log_events(
+                        logGroupName=self._group, logStreamName=self._stream, **where
+                    )
+                except self._logs.exceptions.ResourceNotFoundException:
+                    return self._summary
+                self._summary |= parse_summary([event["message"] for event in page["events"]])
+                if page["nextForwardToken"] == self._token or not page["events"]:
+                    return self._summary
+                self._token = page["nextForwardToken"]
+
+    def complete_summary(self) -> dict[str, dict[str, Any]]:
+        """The summary of a run that has ended; CloudWatch may show its last lines a little later."""
+        deadline = time.monotonic() + _LOG_DELAY_SECONDS
+        while True:
+            summary = self.summary()
+            nothing_new = summary.get("bronze", {}).get("files") == 0
+            if nothing_new or LAYERS[-1] in summary or time.monotonic() >= deadline:
+                return summary
+            time.sleep(1)
+
+
+def _active_run(glue: Any, job_name: str) -> str | None:
+    for page in glue.get_paginator("get_job_runs").paginate(JobName=job_name):
+        for run in page["JobRuns"]:
+            if run["JobRunState"] in _ACTIVE_STATES:
+                return str(run["Id"])
+    return None
+
+
+def _elapsed_seconds(run: dict[str, Any]) -> float:
+    """From start to end; to now while the run is active."""
+    end = run.get("CompletedOn") or datetime.now(UTC)
+    return max(0.0, (end - run["StartedOn"]).total_seconds())
+
+
+def _cell_output() -> Callable[[str], None]:
+    """An output of the cell that each call replaces, so that a saved notebook keeps the last state only."""
+    handle: Any = None
+
+    def show(content: str) -> None:
+        nonlocal handle
+        if handle is None:
+            handle = display(HTML(content), display_id=True)
+        else:
+            handle.update(HTML(content))
+
+    return show
+
+
+def _run_failed(aws: Connection, stack: StackOutputs, run: JobRun, status: dict[str, Any]) -> JobRunFailed:
+    reason = status.get("ErrorMessage") or "Glue gave no reason"
+    return JobRunFailed(
+        f"Run {run.run_id} of job {stack.glue_job_name} ended as {status['JobRunState']} after "
+        f"{duration(_elapsed_seconds(status))}.\nReason: {reason}",
+        "read what the script printed, correct the cause and run again; a failed run leaves its files to the "
+        "next one.\n"
+        f"  aws logs tail {stack.output_log_group} --log-stream-names {run.run_id} --since 1d "
+        f"--region {aws.region}\n"
+        f"Spark's own log is in {stack.error_log_group}, same stream.",
+    )
+
+
+def _measure(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value) or "none"
+    return format_value(value, "count" if isinstance(value, int) else "text")

@@ -1,0 +1,220 @@
+"""The plots of the five answers: one function a query, from a result table to a picture.
+
+Each plot says what it shows in its title and axes, holds for two hours of data and for two years, and uses
+colours that colour-blind readers can tell apart (Okabe and Ito's). Pictures are SVG inside the HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C959F"
+CATEGORY_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#8A7A00", "#000000")
+MOST_BARS = 48
+"""More hours or days than this are drawn as a line."""
+
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
+
+
+def plot_answer(number: int, frame: pd.DataFrame) -> str:
+    """The plot of query `number` as an HTML image with a text alternative; "" where there is nothing to draw.
+
+    A query that was changed to return other columns has no plot either.
+    """
+    plot, columns = PLOTS.get(number, (None, set()))
+    if plot is None or frame.empty or not columns <= set(frame.columns):
+        return ""
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    description = plot(axes, frame)
+    return _image(figure, description)
+
+
+def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
+    """Views against the share of views that led to a cart; much-seen products that sell badly are named."""
+    seen = frame[frame["views"] > 0].assign(
+        rate=lambda table: table["add_to_carts"].astype(float) / table["views"].astype(float)
+    )
+    if seen.empty:
+        return _no_data(axes, "Views and carts by product")
+    often_seen = seen[seen["views"] >= seen["views"].quantile(0.75)]
+    weak = often_seen.nsmallest(3, "rate")
+    overall = seen["add_to_carts"].sum() / seen["views"].sum()
+    axes.scatter(seen["views"], seen["rate"], s=22, color=BLUE, alpha=0.55, linewidths=0)
+    axes.scatter(weak["views"], weak["rate"], s=40, color=RED, linewidths=0)
+    axes.axhline(overall, color=GREY, linewidth=1, linestyle="--")
+    axes.annotate(
+        f"all products: {overall:.1%}",
+        (1, overall),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        color="#57606a",
+        fontsize=9,
+    )
+    for row in weak.itertuples():
+        axes.annotate(
+            str(row.product_id),
+            (row.views, row.rate),
+            xytext=(7, -3),
+            textcoords="offset points",
+            color=RED,
+            fontsize=9,
+        )
+    axes.set_title(
+        "Views and carts by product; red: often seen, seldom put into a cart", loc="left", fontsize=11
+    )
+    axes.set_xlabel("Views")
+    axes.set_ylabel("Carts per view")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    names = ", ".join(str(product) for product in weak["product_id"])
+    return (
+        f"Scatter plot of {len(seen)} products: views against carts per view. Overall {overall:.1%} of views "
+        f"lead to a cart. Often seen but seldom put into a cart: {names}."
+    )
+
+
+def plot_hourly_revenue(axes: Axes, frame: pd.DataFrame) -> str:
+    """Revenue of each hour as bars, or as a line where there are many."""
+    table = frame.sort_values(["event_date", "event_hour"])
+    hours = pd.to_datetime(table["event_date"]) + pd.to_timedelta(table["event_hour"].astype(int), unit="h")
+    revenue = table["total_revenue"].astype(float)
+    if len(table) <= MOST_BARS:
+        axes.bar([f"{hour:%d %b\n%H:%M}" for hour in hours], revenue, color=BLUE, width=0.7)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    else:
+        axes.plot(hours, revenue, color=BLUE, linewidth=1.2)
+        axes.figure.autofmt_xdate()
+    axes.set_title("Revenue by hour", loc="left", fontsize=11)
+    axes.set_xlabel("Hour (UTC)")
+    axes.set_ylabel("Revenue (USD)")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    best = revenue.idxmax()
+    return (
+        f"Revenue of {len(table)} hours, {revenue.sum():,.2f} USD in all. The best hour is "
+        f"{hours[best]:%Y-%m-%d %H:%M} UTC with {revenue[best]:,.2f} USD."
+    )
+
+
+def plot_top_products(axes: Axes, frame: pd.DataFrame) -> str:
+    """Views of the ten products as horizontal bars, the most viewed on top."""
+    table = frame.sort_values("rank", ascending=False)
+    labels = [f"{row.product_id} · {row.category}" for row in table.itertuples()]
+    bars = axes.barh(labels, table["view_count"].astype(int), color=BLUE, height=0.7)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=4, fontsize=9)
+    axes.margins(x=0.12)
+    axes.set_title("Most viewed products", loc="left", fontsize=11)
+    axes.set_xlabel("Views")
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    first = table.iloc[-1]
+    return f"Bar chart of the most viewed products; first is {first['product_id']} with {first['view_count']:,} views."
+
+
+def plot_category_performance(axes: Axes, frame: pd.DataFrame) -> str:
+    """Events by category: bars for a few days, a line a category where there are more."""
+    table = frame.pivot_table(index="event_date", columns="category", values="event_count", aggfunc="sum")
+    table = table.astype(float).fillna(0)[table.sum().sort_values(ascending=False).index]
+    shown = table.iloc[:, : len(CATEGORY_COLOURS)]
+    if len(table) <= 3:
+        _category_bars(axes, shown)
+    else:
+        for colour, category in zip(CATEGORY_COLOURS, shown.columns, strict=False):
+            axes.plot(
+                pd.to_datetime(shown.index), shown[category], color=colour, label=category, linewidth=1.6
+            )
+        axes.figure.autofmt_xdate()
+        axes.set_ylabel("Events")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(THOUSANDS)
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set_title("Events by category and day (UTC)", loc="left", fontsize=11)
+    totals = ", ".join(f"{category} {count:,.0f}" for category, count in table.sum().items())
+    return f"Events by category over {len(table)} days: {totals}."
+
+
+def _category_bars(axes: Axes, table: pd.DataFrame) -> None:
+    height = 0.8 / len(table)
+    for number, (day, counts) in enumerate(table.iterrows()):
+        offsets = [position + (number - (len(table) - 1) / 2) * height for position in range(len(counts))]
+        bars = axes.barh(offsets, counts, height=height * 0.9, color=CATEGORY_COLOURS[number], label=str(day))
+        axes.bar_label(bars, fmt="{:,.0f}", padding=4, fontsize=8)
+    axes.set_yticks(range(table.shape[1]), list(table.columns))
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("Events")
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    if len(table) > 1:
+        axes.legend(frameon=False, fontsize=9, loc="lower right")
+
+
+def plot_user_activity(axes: Axes, frame: pd.DataFrame) -> str:
+    """Different users and sessions of each day, side by side."""
+    table = frame.sort_values("event_date")
+    users, sessions = table["unique_users"].astype(int), table["unique_sessions"].astype(int)
+    if len(table) <= MOST_BARS:
+        positions = range(len(table))
+        for shift, values, colour, label in (
+            (-0.2, users, BLUE, "users"),
+            (0.2, sessions, ORANGE, "sessions"),
+        ):
+            bars = axes.bar([p + shift for p in positions], values, 0.38, color=colour, label=label)
+            if len(table) <= 7:
+                axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=9)
+        axes.set_xticks(positions, [str(day) for day in table["event_date"]])
+        axes.set_xlim(-1 if len(table) < 3 else -0.6, len(table) - (0 if len(table) < 3 else 0.4))
+        axes.tick_params(axis="x", rotation=0 if len(table) <= 7 else 90)
+    else:
+        days = pd.to_datetime(table["event_date"])
+        axes.plot(days, users, color=BLUE, label="users")
+        axes.plot(days, sessions, color=ORANGE, label="sessions")
+        axes.figure.autofmt_xdate()
+    axes.set_title("Different users and sessions by day (UTC)", loc="left", fontsize=11)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.12)
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    return (
+        f"Users and sessions of {len(table)} days; on the last, {table['event_date'].iloc[-1]}, "
+        f"{users.iloc[-1]:,} users in {sessions.iloc[-1]:,} sessions."
+    )
+
+
+Plot = Callable[[Axes, pd.DataFrame], str]
+PLOTS: dict[int, tuple[Plot, set[str]]] = {
+    1: (plot_funnel, {"product_id", "views", "add_to_carts"}),
+    2: (plot_hourly_revenue, {"event_date", "event_hour", "total_revenue"}),
+    3: (plot_top_products, {"rank", "product_id", "category", "view_count"}),
+    4: (plot_category_performance, {"event_date", "category", "event_count"}),
+    5: (plot_user_activity, {"event_date", "unique_users", "unique_sessions"}),
+}
+
+
+def _no_data(axes: Axes, title: str) -> str:
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.text(0.5, 0.5, "no views yet", transform=axes.transAxes, ha="center")
+    return f"{title}: no data."
+
+
+def _image(figure: Figure, description: str) -> str:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "capstone"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f'<img src="data:image/svg+xml;base64,{encoded}" alt="{html.escape(description)}">'

@@ -1,0 +1,220 @@
+"""HTML for what the notebooks show: tables, status lines, the progress of a run, a table beside its plot.
+
+Looks right in Jupyter (light and dark theme) and in the rendered report, without scripts and without files
+from elsewhere. What a table or a plot is about is decided elsewhere; nothing here knows AWS.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+
+_STYLE = """<style>
+.cap{font-size:14px;line-height:1.5;overflow-x:auto}
+.cap table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums;font-size:13px}
+.cap th,.cap td{padding:.3em .8em;border:0;border-bottom:1px solid var(--jp-border-color2,#d8dee4);
+text-align:left;vertical-align:top;white-space:nowrap;background:none}
+.cap thead th{border-bottom-width:2px;font-weight:600;vertical-align:bottom}
+.cap th small{display:block;font-weight:400;opacity:.65;font-family:var(--jp-code-font-family,monospace);
+font-size:11px}
+.cap .num{text-align:right}
+.cap .wrap{white-space:normal;overflow-wrap:anywhere}
+.cap .note{opacity:.7;font-size:12px;margin:.2em 0}
+.cap .pair{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}
+.cap .pair>div{overflow-x:auto;max-width:100%}
+.cap .pair img{max-width:100%;height:auto;background:#fff;border-radius:6px}
+.cap .plot{flex:1 1 420px;min-width:min(420px,100%)}
+.cap .badge{display:inline-block;min-width:5.5em;padding:0 .7em;border-radius:1em;text-align:center;
+font-size:12px;font-weight:600;color:#fff;background:#57606a}
+.cap .good{background:#00714f}.cap .busy{background:#0072b2}.cap .bad{background:#b3400a}
+.cap .bar{height:10px;max-width:640px;border-radius:5px;overflow:hidden;background:var(--jp-border-color2,#d8dee4)}
+.cap .bar div{height:100%;border-radius:5px}
+</style>"""
+
+_BADGES = {
+    "created": "good",
+    "updated": "good",
+    "uploaded": "good",
+    "written": "good",
+    "SUCCEEDED": "good",
+    "STARTING": "busy",
+    "RUNNING": "busy",
+    "WAITING": "busy",
+    "STOPPING": "busy",
+    "FAILED": "bad",
+    "ERROR": "bad",
+    "TIMEOUT": "bad",
+    "STOPPED": "bad",
+}
+_BAR_COLOURS = {"good": "#00714f", "busy": "#0072b2", "bad": "#b3400a"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one result column is shown: its heading, and the kind of value that it holds."""
+
+    label: str
+    kind: str = "text"
+
+
+COLUMNS = {
+    "product_id": Column("Product"),
+    "category": Column("Category"),
+    "views": Column("Views", "count"),
+    "add_to_carts": Column("Added to cart", "count"),
+    "purchases": Column("Purchases", "count"),
+    "view_to_cart_conversion": Column("View → cart, %", "percent"),
+    "view_to_purchase_conversion": Column("View → purchase, %", "percent"),
+    "cart_to_purchase_conversion": Column("Cart → purchase, %", "percent"),
+    "event_date": Column("Date, UTC"),
+    "event_hour": Column("Hour, UTC", "hour"),
+    "total_revenue": Column("Revenue, USD", "money"),
+    "transaction_count": Column("Purchases", "count"),
+    "rank": Column("Rank", "count"),
+    "view_count": Column("Views", "count"),
+    "event_count": Column("Events", "count"),
+    "unique_users": Column("Users", "count"),
+    "unique_sessions": Column("Sessions", "count"),
+}
+
+
+def block(content: str) -> str:
+    """The content with the style that the other functions' HTML relies on."""
+    return f'{_STYLE}<div class="cap">{content}</div>'
+
+
+def text_line(content: str) -> str:
+    """One line of text; `content` is HTML."""
+    return block(f"<div>{content}</div>")
+
+
+def badge(word: str) -> str:
+    """A coloured label for a state such as "created", "unchanged", "RUNNING"."""
+    return f'<span class="badge {_BADGES.get(word, "")}">{html.escape(word)}</span>'
+
+
+def facts_table(facts: Iterable[tuple[str, object]]) -> str:
+    """Names and their values, one pair a row; an `S3`-like long value may break within a word."""
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td class="wrap">{html.escape(str(value))}</td></tr>'
+        for name, value in facts
+    )
+    return block(f"<table><tbody>{rows}</tbody></table>")
+
+
+def status_table(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Rows of (state, what, detail); the state is shown as a badge."""
+    cells = "".join(
+        f"<tr><td>{badge(state)}</td><td>{html.escape(what)}</td>"
+        f'<td class="wrap">{html.escape(detail)}</td></tr>'
+        for state, what, detail in rows
+    )
+    return block(f"<table><tbody>{cells}</tbody></table>")
+
+
+def data_table(frame: pd.DataFrame, max_rows: int = 12) -> str:
+    """A result table with headings, units and thousands separators.
+
+    Columns in `COLUMNS` are shown as that says, others under their own name. A table longer than `max_rows`
+    is cut, and a line below says so.
+    """
+    columns = [(name, COLUMNS.get(str(name), _guess(str(name), frame[name]))) for name in frame.columns]
+    head = "".join(
+        f'<th scope="col"{_align(column)}>{html.escape(column.label)}<small>{html.escape(str(name))}</small></th>'
+        for name, column in columns
+    )
+    shown = frame.head(max_rows)
+    kinds = [column for _, column in columns]
+    body = "".join(
+        f"<tr>{''.join(_cell(value, column) for value, column in zip(row, kinds, strict=True))}</tr>"
+        for row in shown.itertuples(index=False, name=None)
+    )
+    note = f"{len(shown):,} of {len(frame):,} rows" if len(shown) < len(frame) else plural(len(frame), "row")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><div class='note'>{note}</div>"
+
+
+def table_beside_plot(table: str, plot: str) -> str:
+    """A table and its plot side by side, below each other where the page is narrow."""
+    return block(f'<div class="pair"><div>{table}</div><div class="plot">{plot}</div></div>')
+
+
+def progress(state: str, elapsed_seconds: float, steps: Sequence[str], steps_done: int) -> str:
+    """State, elapsed time and a bar of the steps that are done; a finished run's bar is full."""
+    tone = _BADGES.get(state, "busy")
+    share = 1.0 if tone != "busy" else (steps_done + 0.5) / (len(steps) + 1)
+    where = " → ".join(
+        f"<b>{html.escape(step)}</b>" if number < steps_done else html.escape(step)
+        for number, step in enumerate(steps)
+    )
+    return block(
+        f"<div>{badge(state)} &ensp;{duration(elapsed_seconds)} &ensp;<span class='note'>{where}</span></div>"
+        f'<div class="bar" role="progressbar" aria-valuenow="{share:.0%}">'
+        f'<div style="width:{share:.0%};background:{_BAR_COLOURS[tone]}"></div></div>'
+    )
+
+
+def format_value(value: Any, kind: str) -> str:
+    """One value as text; kinds: text, count, money (2 decimals), percent (of a ratio), hour."""
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if kind == "count":
+        return f"{int(value):,}"
+    if kind == "money":
+        return f"{Decimal(value):,.2f}"
+    if kind == "percent":
+        return f"{Decimal(value) * 100:,.2f}"
+    if kind == "hour":
+        return f"{int(value):02d}:00"
+    if isinstance(value, date):
+        return value.isoformat()[:10]
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "8 s", "2 min 05 s", "1 h 02 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def file_size(size_bytes: float) -> str:
+    """Bytes as people say them, in powers of 1,000: "512 bytes", "4.2 MB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:,.0f} {unit}" if unit == "bytes" else f"{size_bytes:,.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:,.1f} TB"
+
+
+def when(moment: datetime) -> str:
+    """A point in time to the second, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: "1 row", "1,200 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _guess(name: str, values: pd.Series) -> Column:
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return Column(name, "count")
+    return Column(name)
+
+
+def _align(column: Column) -> str:
+    return "" if column.kind == "text" else ' class="num"'
+
+
+def _cell(value: Any, column: Column) -> str:
+    return f"<td{_align(column)}>{html.escape(format_value(value, column.kind))}</td>"

@@ -1,0 +1,73 @@
+"""The last cell: what stands where, and the commands to run, watch and reset it without the notebook."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+
+from capstone_pipeline.render import block, facts_table
+from capstone_pipeline.stack import Connection, StackOutputs
+
+
+@dataclass(frozen=True)
+class Infrastructure:
+    """Names, locations and commands, to be shown."""
+
+    facts: tuple[tuple[str, str], ...]
+    commands: tuple[tuple[str, str], ...]
+
+    def _repr_html_(self) -> str:
+        commands = "".join(
+            f"<div class='note'>{html.escape(purpose)}</div><pre>{html.escape(command)}</pre>"
+            for purpose, command in self.commands
+        )
+        return facts_table(self.facts) + block(commands)
+
+
+def infrastructure_summary(aws: Connection, stack: StackOutputs, run_id: str | None = None) -> Infrastructure:
+    """What a reader needs to find the results and to go on from a shell.
+
+    Parameters
+    ----------
+    run_id
+        The run that the command for watching a run names.
+    """
+    region, job = f"--region {aws.region}", stack.glue_job_name
+    facts = (
+        ("Analytical dataset", stack.analytics_data_location),
+        ("Queries", stack.queries_location),
+        ("Raw events", stack.raw_events_location),
+        ("ETL script", stack.script_location),
+        ("Glue job", job),
+        (
+            "Databases",
+            f"{stack.bronze_database_name}, {stack.silver_database_name}, {stack.gold_database_name}",
+        ),
+        ("Athena workgroup", stack.athena_workgroup_name),
+        ("Query results", stack.athena_results_location),
+        ("Job log", f"{stack.output_log_group} (what the script prints), {stack.error_log_group} (Spark)"),
+        ("Event generator", stack.generator_function_name),
+    )
+    commands = (
+        ("Start a run", f"aws glue start-job-run --job-name {job} {region}"),
+        (
+            "State of a run",
+            f"aws glue get-job-run --job-name {job} --run-id {run_id or '<run-id>'} {region}",
+        ),
+        ("Follow the job's log", f"aws logs tail {stack.output_log_group} --follow {region}"),
+        (
+            "Process all raw files again at the next run",
+            f"aws glue reset-job-bookmark --job-name {job} {region}",
+        ),
+        (
+            "Let the generator write one more file",
+            f"aws lambda invoke --function-name {stack.generator_function_name} {region} response.json",
+        ),
+        (
+            "Ask Athena (get-query-results shows the answer)",
+            f"aws athena start-query-execution --work-group {stack.athena_workgroup_name} "
+            f"--query-execution-context Database={stack.gold_database_name} "
+            f'--query-string "SELECT * FROM top_products ORDER BY rank" {region}',
+        ),
+    )
+    return Infrastructure(facts, commands)
