@@ -102,4 +102,4 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     def etl_script(line: str, cell: str) -> ScriptStatus:
         return write_script(line.strip(), cell)
 
-    shell.register_magic_function(etl_script, magic_kind="cell", magic_name=MAGIC)
+    shell.magics_manager.register_function(etl_script, magic_kind="cell", magic_name=MAGIC)

@@ -1,4 +1,4 @@
-"""Command line: `python -m capstone_pipeline sync` makes the notebook's script cell and the script file one."""
+"""Command line: `python -m capstone_pipeline sync` brings script cell and script file together."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def own_errors(doing: str) -> Iterator[None]:
     except (EndpointConnectionError, HTTPClientError) as error:
         raise EndpointUnreachable(
             f"No answer from AWS while {doing}: {error}",
-            "check the network and the environment variable AWS_ENDPOINT_URL. The embedded AWS is started by:\n"
+            "check the network and the environment variable AWS_ENDPOINT_URL. The embedded AWS starts with:\n"
             "  make up",
         ) from error
     except ClientError as error:
@@ -171,7 +171,7 @@ def _translated(error: ClientError, doing: str) -> PipelineError:
 
 
 _CREDENTIALS_HELP = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, if they are temporary), or run:\n"
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if temporary), or run:\n"
     "  aws configure\n"
     "For the embedded AWS, `make up` prints the variables to export."
 )

@@ -354,10 +354,7 @@ def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:
         for line in lines
         if line.strip().startswith(_SUMMARY_PREFIX)
     ]
-    return {
-        layer["layer"]: {name: value for name, value in layer.items() if name != "layer"}
-        for layer in counters
-    }
+    return {counter.pop("layer"): counter for counter in counters}
 
 
 class _RunLog:

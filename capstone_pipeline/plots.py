@@ -124,7 +124,7 @@ def plot_top_products(axes: Axes, frame: pd.DataFrame) -> str:
     axes.set_xlabel("Views")
     axes.xaxis.set_major_formatter(THOUSANDS)
     first = table.iloc[-1]
-    return f"Bar chart of the most viewed products; first is {first['product_id']} with {first['view_count']:,} views."
+    return f"Most viewed products as bars; first is {first['product_id']} with {first['view_count']:,} views."
 
 
 def plot_category_performance(axes: Axes, frame: pd.DataFrame) -> str:

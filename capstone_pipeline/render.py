@@ -34,7 +34,8 @@ font-size:11px}
 .cap .badge{display:inline-block;min-width:5.5em;padding:0 .7em;border-radius:1em;text-align:center;
 font-size:12px;font-weight:600;color:#fff;background:#57606a}
 .cap .good{background:#00714f}.cap .busy{background:#0072b2}.cap .bad{background:#b3400a}
-.cap .bar{height:10px;max-width:640px;border-radius:5px;overflow:hidden;background:var(--jp-border-color2,#d8dee4)}
+.cap .bar{height:10px;max-width:640px;border-radius:5px;overflow:hidden;
+background:var(--jp-border-color2,#d8dee4)}
 .cap .bar div{height:100%;border-radius:5px}
 </style>"""
 
@@ -127,7 +128,8 @@ def data_table(frame: pd.DataFrame, max_rows: int = 12) -> str:
     """
     columns = [(name, COLUMNS.get(str(name), _guess(str(name), frame[name]))) for name in frame.columns]
     head = "".join(
-        f'<th scope="col"{_align(column)}>{html.escape(column.label)}<small>{html.escape(str(name))}</small></th>'
+        f'<th scope="col"{_align(column)}>{html.escape(column.label)}'
+        f"<small>{html.escape(str(name))}</small></th>"
         for name, column in columns
     )
     shown = frame.head(max_rows)

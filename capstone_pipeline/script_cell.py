@@ -1,6 +1,6 @@
 """One ETL script in two places: a notebook cell that holds it whole, and the file that Glue runs.
 
-Either side may be edited. The cell begins with `%%etl_script PATH`, so running it brings an edited cell to the
+Either side may be edited. The cell begins with `%%etl_script PATH`: running it brings an edited cell to the
 file; `python -m capstone_pipeline sync` (`make notebook`) brings an edited file to the cell. What keeps edits
 from being lost is a list of the versions that both sides have had in common (`PATH.versions`, SHA-256, newest
 last): a side that holds one of these was not edited since, and may be replaced by the other.
@@ -99,6 +99,11 @@ def sync(notebook: Path | str, keep: str | None = None) -> str:
     content = nbformat.read(notebook, as_version=4)
     cell, path, source = _script_cell(notebook, content)
     newer = {"notebook": Newer.CELL, "script": Newer.FILE}.get(keep or "") or _newer(source, path)
+    if newer is Newer.FILE and not path.exists():
+        raise ScriptConflict(
+            f"{path}, which should go into {notebook.name}, does not exist.",
+            "write the file from the notebook:\n  python -m capstone_pipeline sync --keep notebook",
+        )
     if newer is Newer.BOTH:
         raise _conflict(path)
     if newer is Newer.CELL:
@@ -124,7 +129,7 @@ def is_synced(notebook: Path | str) -> bool:
 
 
 def embed_pictures(notebook: Path | str, folder: Path | str) -> list[str]:
-    """Refresh a notebook's attached pictures from the files of the same name; return the names of the changed."""
+    """Refresh a notebook's attached pictures from the files of the same name; return the changed names."""
     notebook, folder = Path(notebook), Path(folder)
     content = nbformat.read(notebook, as_version=4)
     changed = []
@@ -176,7 +181,7 @@ def _conflict(path: Path) -> ScriptConflict:
 
 
 def _normalised(text: str) -> str:
-    """The text with exactly one line end at its end: Jupyter strips it from a cell, editors add it to a file."""
+    """The text with exactly one line end at its end: Jupyter strips it, editors add it."""
     return text.rstrip("\n") + "\n"
 
 

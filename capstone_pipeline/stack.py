@@ -34,7 +34,7 @@ class EndpointSession(boto3.Session):
         super().__init__(region_name=region)
         self.endpoint_url = endpoint_url
 
-    def client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
         """As `boto3.Session.client`; `endpoint_url` and `config` have the session's defaults."""
         kwargs["endpoint_url"] = kwargs.get("endpoint_url") or self.endpoint_url
         kwargs["config"] = _CLIENT_CONFIG.merge(kwargs.get("config") or Config())
@@ -203,7 +203,7 @@ def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
 
 
 def output_key(field_name: str) -> str:
-    """The CloudFormation output that a field of `StackOutputs` is read from: "glue_role_arn" -> "GlueRoleArn"."""
+    """The CloudFormation output of a field of `StackOutputs`: "glue_role_arn" -> "GlueRoleArn"."""
     return "".join(word.capitalize() for word in field_name.split("_"))
 
 
@@ -224,7 +224,8 @@ def _describe_stack(aws: Connection, stack_name: str) -> dict[str, Any]:
             f"  aws cloudformation create-stack --stack-name {stack_name} --region {aws.region} \\\n"
             "    --template-body file://capstone-starter.cfn.yaml --capabilities CAPABILITY_NAMED_IAM \\\n"
             f"    --parameters ParameterKey=StudentId,ParameterValue={student_id}\n"
-            f"  aws cloudformation wait stack-create-complete --stack-name {stack_name} --region {aws.region}",
+            "  aws cloudformation wait stack-create-complete "
+            f"--stack-name {stack_name} --region {aws.region}",
         )
     return existing[0]
 
@@ -253,4 +254,5 @@ def _first_failure(aws: Connection, stack_name: str) -> str:
     if not failed:
         return "Its events name no failed resource."
     first = min(failed, key=lambda event: event["Timestamp"])
-    return f"First failure: {first['LogicalResourceId']}: {first.get('ResourceStatusReason', 'no reason given')}."
+    reason = first.get("ResourceStatusReason", "no reason given")
+    return f"First failure: {first['LogicalResourceId']}: {reason}."
