@@ -61,7 +61,7 @@ SERVICES = (
 )
 """What the pipeline and its operation use. Of the others, IoT and Transfer would open ports of their own."""
 
-EXTENSIONS = ("local_aws.persistence", "local_aws.athena", "local_aws.glue")
+EXTENSIONS = ("local_aws.persistence", "local_aws.cloudformation", "local_aws.athena", "local_aws.glue")
 """Modules whose `install()` closes a gap of MiniStack in this process, in this order."""
 
 _CHILD_GRACE_SECONDS = 3.0
