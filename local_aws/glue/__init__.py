@@ -1,0 +1,20 @@
+"""AWS Glue jobs in the embedded AWS: scripts run on a real Spark, with bookmarks, logs and S3.
+
+    api        the Glue API's job actions, patched into MiniStack
+    runner     a run: its process, how it ended
+    mirror     buckets as folders, before and after
+    logs       log files -> CloudWatch Logs
+    runs       the memory of runs
+    driver     the process of a run
+    spark      Spark's JVM and settings
+    failure    why a script failed, in a line or two
+
+What scripts import, and job bookmarks, are in `local_aws/runtime/awsglue`. The Data Catalog is MiniStack's.
+"""
+
+
+def install() -> None:
+    """Patch MiniStack in this process, before it serves. Raises MiniStackChanged when an upgrade moved it."""
+    from local_aws.glue import api  # Not at import: the driver process has no use for the server's side.
+
+    api.install()

@@ -1,0 +1,173 @@
+"""The process of one job run: starts Spark's JVM, runs the script as `__main__`, says how it ended.
+
+Started by `local_aws.glue.runner` as `python -m local_aws.glue.driver <spec>`; not for use by hand.
+Its standard input is a leash: the line "go" lets the script begin, and its end (the server is gone) ends the
+whole process group.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, NoReturn
+
+from local_aws.glue.spark import connect_pyspark, start_jvm
+
+_JVM_EXIT_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class DriverSpec:
+    """What a driver needs to know; passed as a JSON file."""
+
+    script: str
+    arguments: list[str]
+    """sys.argv[1:] of the script."""
+    python_path: list[str]
+    """Folders and archives that come before the installed packages."""
+    settings: dict[str, str]
+    """Spark's configuration."""
+    java_options: list[str]
+    run_folder: str
+    """For temporary files, and for the marks and logs below."""
+
+    def write(self) -> Path:
+        """Write it into the run folder; returns the file."""
+        path = Path(self.run_folder) / "spec.json"
+        path.write_text(json.dumps(asdict(self)))
+        return path
+
+    @property
+    def started_mark(self) -> Path:
+        """Exists once the script has begun."""
+        return Path(self.run_folder) / "started"
+
+    @property
+    def result(self) -> Path:
+        """Exists once the script has ended and Spark writes no more: {"error": null or a message}."""
+        return Path(self.run_folder) / "result.json"
+
+    @property
+    def output_log(self) -> Path:
+        """The script's standard output and standard error."""
+        return Path(self.run_folder) / "output.log"
+
+    @property
+    def system_log(self) -> Path:
+        """Spark's own log."""
+        return Path(self.run_folder) / "system.log"
+
+
+def main() -> None:
+    """Run the script of the spec named on the command line."""
+    spec = DriverSpec(**json.loads(Path(sys.argv[1]).read_text()))
+    leash = _take_leash()
+    _set_python_path(spec)
+    connection_info = Path(spec.run_folder) / "connection"
+    with spec.system_log.open("ab") as log:
+        jvm = start_jvm(spec.settings, spec.java_options, connection_info, output=log)
+    # Now, because importing PySpark takes about as long as the JVM needs to start.
+    import pyspark.sql  # noqa: F401
+
+    from local_aws.glue.failure import describe
+
+    try:
+        connect_pyspark(jvm, connection_info)
+        if leash.readline() != b"go\n":
+            _end_group()
+        threading.Thread(target=_end_with_server, args=(leash,), daemon=True).start()
+        spec.started_mark.touch()
+        error = _run_script(spec, describe)
+        _stop_spark()
+    except Exception as failure:
+        traceback.print_exc()
+        error = describe(failure)
+    if error is not None and jvm.poll() is not None:
+        error += f" (Spark's JVM had ended with exit code {jvm.returncode})"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    staged = spec.result.with_suffix(".tmp")
+    staged.write_text(json.dumps({"error": error}))
+    staged.replace(spec.result)
+    _end_jvm(jvm)
+    os._exit(0)  # Not sys.exit: Py4J would complain that the JVM is gone.
+
+
+def _take_leash() -> IO[bytes]:
+    """Our standard input, out of the script's reach: it gets an empty one."""
+    leash = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return leash
+
+
+def _end_with_server(leash: IO[bytes]) -> None:
+    leash.read()
+    _end_group()
+
+
+def _end_group() -> NoReturn:
+    """End this process and Spark's JVM at once."""
+    os.killpg(0, signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def _set_python_path(spec: DriverSpec) -> None:
+    """Let the script find what it finds on Glue: its own folder, its libraries, the installed packages."""
+    before = [*spec.python_path]
+    ours = {"", os.fspath(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))}
+    sys.path[:] = [*before, *(entry for entry in sys.path if entry not in ours)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(before)  # For Spark's Python workers.
+
+
+def _run_script(spec: DriverSpec, describe: Callable[[BaseException], str]) -> str | None:
+    """Run the script; returns why it failed, or None."""
+    module = types.ModuleType("__main__")
+    module.__file__ = spec.script
+    sys.modules["__main__"] = module
+    sys.argv = [spec.script, *spec.arguments]
+    try:
+        exec(compile(Path(spec.script).read_bytes(), spec.script, "exec"), module.__dict__)
+        for thread in threading.enumerate():
+            if not thread.daemon and thread is not threading.main_thread():
+                thread.join()
+    except SystemExit as ended:
+        return None if ended.code in (None, 0) else describe(ended)
+    except BaseException as failure:
+        own_frames = failure.__traceback__.tb_next if failure.__traceback__ else None
+        traceback.print_exception(failure.with_traceback(own_frames))
+        return describe(failure)
+    return None
+
+
+def _stop_spark() -> None:
+    """End all that Spark still does, so that nothing is written after the result is known."""
+    from pyspark import SparkContext
+
+    context = SparkContext._active_spark_context
+    if context is not None:
+        context.stop()
+
+
+def _end_jvm(jvm: subprocess.Popen[bytes]) -> None:
+    assert jvm.stdin is not None
+    jvm.stdin.close()
+    try:
+        jvm.wait(_JVM_EXIT_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        jvm.kill()
+        jvm.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,477 @@
+"""Runs a Glue job's script: a Spark driver process, its buckets as folders, its logs, and how it ended.
+
+One thread a run. What the run writes is brought to S3 however it ended, and only then is its end reported.
+A run that was active when the server died is ended at the next start (`recover`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+import psutil
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from local_aws.glue.driver import DriverSpec
+from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
+from local_aws.glue.mirror import BucketMirror, Transfer
+from local_aws.glue.runs import JobKey, RunRecord, RunStore
+from local_aws.glue.spark import java_options, s3_on_folders
+from local_aws.runtime.awsglue.job import BOOKMARKS_VARIABLE
+
+MASTER_VARIABLE = "LOCAL_AWS_SPARK_MASTER"
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_RUNTIME = _PROJECT / "local_aws" / "runtime"
+_POLL_SECONDS = 0.1
+_EXIT_TIMEOUT_SECONDS = 20
+_GROUP_TIMEOUT_SECONDS = 5
+_SPARK_VARIABLES = (
+    "SPARK_HOME",
+    "SPARK_CONF_DIR",
+    "SPARK_MASTER",
+    "PYSPARK_SUBMIT_ARGS",
+    "JAVA_TOOL_OPTIONS",
+)
+
+logger = logging.getLogger("local_aws.glue")
+
+
+class JobCannotRun(Exception):
+    """The run cannot begin; the message is its ErrorMessage."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run that is to be executed."""
+
+    record: RunRecord
+    script_location: str
+    arguments: dict[str, str]
+    """All arguments of the script, merged, in the form {"--NAME": "value"}."""
+    timeout_seconds: float
+
+    @property
+    def log_prefix(self) -> str:
+        return self.arguments.get("--custom-logGroup-prefix") or DEFAULT_PREFIX
+
+
+class JobRunner:
+    """Executes runs and keeps their records true. `folder` holds mirrors, bookmarks and what runs need."""
+
+    def __init__(self, folder: Path, runs: RunStore, endpoint_url: str) -> None:
+        self._folder = folder
+        self._runs = runs
+        self._endpoint_url = endpoint_url
+        self._stops: dict[str, threading.Event] = {}
+
+    def start(self, request: RunRequest) -> None:
+        """Execute a run in a thread of its own."""
+        self._stops[request.record.id] = threading.Event()
+        name = f"glue-run-{request.record.id}"
+        threading.Thread(target=self.execute, args=(request,), name=name, daemon=True).start()
+
+    def execute(self, request: RunRequest) -> None:
+        """Execute a run to its end, which is in the store when this returns."""
+        record = request.record
+        stop = self._stops.setdefault(record.id, threading.Event())
+        try:
+            run = _Run(request, self._folder, self._runs, self._aws(record), stop)
+            state, message = run.execute()
+        except Exception as error:
+            logger.exception("Run %s of job %s", record.id, record.job.name)
+            state, message = "FAILED", f"The embedded AWS could not run the job: {error!r}"
+            self._runs.update(record.id, **_ending(state, message))
+        finally:
+            del self._stops[record.id]
+        logger.info("Run %s of job %s: %s %s", record.id, record.job.name, state, message)
+
+    def stop(self, run_id: str) -> None:
+        """Ask an active run to end; it becomes STOPPED once what it wrote is in S3."""
+        stop = self._stops.get(run_id)
+        if stop is not None:
+            self._runs.update(run_id, JobRunState="STOPPING")
+            stop.set()
+
+    def recover(self) -> None:
+        """End the runs that were active when the last server process ended: save what they wrote, say so."""
+        for record in self._runs.active():
+            if record.id in self._stops:
+                continue
+            run_folder = _run_folder(self._folder, record)
+            _kill_recorded_process(run_folder)
+            message = "The embedded AWS ended while the run was active. Start the job again."
+            try:
+                for bucket in _staged_buckets(run_folder):
+                    self._mirror(record, bucket).stage_out()
+            except Exception as error:
+                logger.exception("Saving what run %s wrote", record.id)
+                message += f" What it had written could not all be brought to S3: {error!r}"
+            stopping = record.document["JobRunState"] == "STOPPING"
+            self._runs.update(record.id, **_ending("STOPPED" if stopping else "FAILED", message))
+            shutil.rmtree(run_folder, ignore_errors=True)
+
+    def forget(self, job: JobKey) -> None:
+        """Remove what is kept for a job that is deleted."""
+        shutil.rmtree(_job_folder(self._folder, job), ignore_errors=True)
+
+    def bookmarks_path(self, account: str, region: str) -> Path:
+        """The file of all bookmarks of an account and region."""
+        return _bookmarks_path(self._folder, account, region)
+
+    def _mirror(self, record: RunRecord, bucket: str) -> BucketMirror:
+        return BucketMirror(self._aws(record).s3, bucket, _workspace(self._folder, record))
+
+    def _aws(self, record: RunRecord) -> _Aws:
+        return _Aws(self._endpoint_url, record.job.account, record.job.region)
+
+
+class _Aws:
+    """The embedded AWS as a run's account and region sees it."""
+
+    def __init__(self, endpoint_url: str, account: str, region: str) -> None:
+        self.environment = {
+            "AWS_ENDPOINT_URL": endpoint_url,
+            "AWS_ACCESS_KEY_ID": account,  # An account's id is a valid access key of it in the embedded AWS.
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": region,
+            "AWS_REGION": region,
+        }
+        session = boto3.Session(account, "test", region_name=region)
+        config = Config(
+            proxies={},
+            max_pool_connections=16,
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        self.s3: Any = session.client("s3", endpoint_url=endpoint_url, config=config)
+        self.logs: Any = session.client("logs", endpoint_url=endpoint_url, config=config)
+
+
+class _Run:
+    """One run, from its script's download to its last log line."""
+
+    def __init__(
+        self, request: RunRequest, folder: Path, runs: RunStore, aws: _Aws, stop: threading.Event
+    ) -> None:
+        self._request = request
+        self._record = request.record
+        self._folder = folder
+        self._runs = runs
+        self._aws = aws
+        self._stop = stop
+        self._run_folder = _run_folder(folder, request.record)
+        self._workspace = _workspace(folder, request.record)
+        self._mirrors: list[BucketMirror] = []
+        self._running_since: float | None = None
+
+    def execute(self) -> tuple[str, str]:
+        """Run to the end; returns JobRunState and ErrorMessage, which are stored by then."""
+        (self._run_folder / "tmp").mkdir(parents=True)
+        self._system_log = self._run_folder / "system.log"
+        followers = [
+            LogFollower(
+                self._aws.logs, self._run_folder / file, f"{self._request.log_prefix}/{kind}", self._record.id
+            )
+            for file, kind in (("output.log", "output"), ("system.log", "error"))
+        ]
+        self._followers = followers
+        state, message = "FAILED", ""
+        try:
+            process = self._spawn()
+            try:
+                state, message = self._supervise(process)
+            finally:
+                _end_processes(process, patience=_EXIT_TIMEOUT_SECONDS if self._spec.result.exists() else 0)
+        except JobCannotRun as error:
+            message = str(error)
+        if _staged_buckets(self._run_folder):
+            try:
+                self._stage_out()
+            except Exception as error:
+                logger.exception("Stage-out of run %s", self._record.id)
+                state = "FAILED"
+                message = f"{message} What the run wrote could not all be brought to S3: {error!r}".strip()
+        if message:
+            self._log(message)
+        for follower in followers:
+            follower.close()
+        self._runs.update(self._record.id, **_ending(state, message, self._running_since))
+        shutil.rmtree(self._run_folder, ignore_errors=True)
+        return state, message
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        """Start the driver; its JVM comes up while objects are staged in. Raises JobCannotRun."""
+        script = self._fetch(self._request.script_location, self._run_folder / "script", "script")
+        libraries = self._libraries()
+        named = self._buckets_named(script.read_text(errors="replace"))
+        self._mirrors = [BucketMirror(self._aws.s3, bucket, self._workspace) for bucket in named]
+        temporary = self._run_folder / "tmp"
+        settings = self._settings({mirror.bucket: mirror.folder for mirror in self._mirrors}, temporary)
+        spec = DriverSpec(
+            script=os.fspath(script),
+            arguments=[token for pair in self._request.arguments.items() for token in pair],
+            python_path=[os.fspath(script.parent), *libraries, os.fspath(_RUNTIME)],
+            settings=settings,
+            java_options=java_options(settings, temporary),
+            run_folder=os.fspath(self._run_folder),
+        )
+        self._spec = spec
+        environment = {name: value for name, value in os.environ.items() if name not in _SPARK_VARIABLES}
+        bookmarks = _bookmarks_path(self._folder, self._record.job.account, self._record.job.region)
+        with spec.output_log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "local_aws.glue.driver", os.fspath(spec.write())],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=temporary,
+                start_new_session=True,
+                env={
+                    **environment,
+                    **self._aws.environment,
+                    BOOKMARKS_VARIABLE: os.fspath(bookmarks),
+                    "PYTHONPATH": os.fspath(_PROJECT),
+                    "PYTHONUNBUFFERED": "1",
+                    "SPARK_LOCAL_DIRS": os.fspath(temporary),
+                    "PYSPARK_PYTHON": sys.executable,
+                    "TMPDIR": os.fspath(temporary),
+                    "TZ": "UTC",  # As on Glue.
+                },
+            )
+        (self._run_folder / "process.json").write_text(
+            json.dumps({"pid": process.pid, "created": psutil.Process(process.pid).create_time()})
+        )
+        return process
+
+    def _supervise(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+        """Let the script run, and follow its logs, until it ends, is stopped, or its time is over."""
+        self._stage_in()
+        (self._run_folder / "staged.json").write_text(json.dumps([mirror.bucket for mirror in self._mirrors]))
+        self._let_go(process)
+        while True:
+            for follower in self._followers:
+                follower.send()
+            if self._running_since is None and self._spec.started_mark.exists():
+                self._running_since = time.time()
+                if not self._stop.is_set():
+                    self._runs.update(
+                        self._record.id, JobRunState="RUNNING", RunningSince=self._running_since
+                    )
+            if self._spec.result.exists() or process.poll() is not None:
+                return self._result(process)
+            if self._stop.is_set():
+                return "STOPPED", ""
+            if self._running_since and time.time() - self._running_since > self._request.timeout_seconds:
+                minutes = self._record.document["Timeout"]
+                return "TIMEOUT", f"Job execution timed out: it ran for more than {minutes} minute(s)"
+            time.sleep(_POLL_SECONDS)
+
+    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
+        """Tell the driver that its objects are there."""
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # It has ended, which `_supervise` will see.
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+
+    def _result(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+        """How the script ended, by its own word, or by its process's exit code."""
+        try:
+            error = json.loads(self._spec.result.read_text())["error"]
+        except FileNotFoundError:
+            return "FAILED", _unexplained_end(process.wait())
+        self._running_since = self._running_since or time.time()
+        return ("FAILED", error) if error else ("SUCCEEDED", "")
+
+    def _stage_in(self) -> None:
+        for mirror in self._mirrors:
+            began = time.monotonic()
+            transfer = mirror.stage_in()
+            self._log_transfer(f"Staged in s3://{mirror.bucket}", transfer, time.monotonic() - began)
+            for key in transfer.skipped:
+                self._log(f"s3://{mirror.bucket}/{key} is left out: it cannot be a file beside the others")
+
+    def _stage_out(self) -> None:
+        for mirror in self._mirrors:
+            began = time.monotonic()
+            transfer = mirror.stage_out()
+            self._log_transfer(f"Staged out s3://{mirror.bucket}", transfer, time.monotonic() - began)
+
+    def _log_transfer(self, what: str, transfer: Transfer, seconds: float) -> None:
+        self._log(
+            f"{what}: copied {transfer.copied} of {transfer.objects} objects ({transfer.copied_bytes} bytes), "
+            f"deleted {transfer.deleted}, in {seconds:.2f} s"
+        )
+
+    def _log(self, line: str) -> None:
+        """Add a line to the run's system log."""
+        with self._system_log.open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} GLUE {line}\n")
+
+    def _settings(self, folders: dict[str, Path], temporary: Path) -> dict[str, str]:
+        """Spark's configuration: ours, then what the job's --conf argument says."""
+        return {
+            "spark.app.name": self._record.job.name,
+            "spark.master": os.environ.get(MASTER_VARIABLE) or "local[*]",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.sql.warehouse.dir": (temporary / "spark-warehouse").as_uri(),
+            # No _SUCCESS objects: nobody looks at them, and they lie between the data.
+            "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+            **s3_on_folders(folders),
+            **spark_settings(self._request.arguments.get("--conf", "")),
+        }
+
+    def _buckets_named(self, script: str) -> list[str]:
+        """Buckets that the arguments or the script name; all of the account when they name none."""
+        text = "\n".join([script, *self._request.arguments.values()])
+        existing = [bucket["Name"] for bucket in self._aws.s3.list_buckets()["Buckets"]]
+        named = [
+            name for name in existing if re.search(rf"(?<![a-z0-9.-]){re.escape(name)}(?![a-z0-9.-])", text)
+        ]
+        return named or existing
+
+    def _libraries(self) -> list[str]:
+        """Paths for sys.path from --extra-py-files. Raises JobCannotRun."""
+        folder = self._run_folder / "libraries"
+        paths = [os.fspath(folder)]
+        for uri in filter(None, self._request.arguments.get("--extra-py-files", "").split(",")):
+            path = self._fetch(uri.strip(), folder, "--extra-py-files object")
+            if path.suffix != ".py":
+                paths.append(os.fspath(path))
+        return paths
+
+    def _fetch(self, uri: str, folder: Path, what: str) -> Path:
+        """Copy an object into `folder`. Raises JobCannotRun when it is not there."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or not key:
+            raise JobCannotRun(f"The {what} {uri or '(none)'} is not an S3 URI: set it to s3://bucket/key")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / Path(key).name
+        try:
+            body = self._aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
+        except ClientError as error:
+            raise JobCannotRun(
+                f"The {what} {uri} cannot be read ({error.response['Error']['Code']}). Upload it, then start "
+                "the job again."
+            ) from error
+        with contextlib.closing(body), path.open("wb") as file:
+            shutil.copyfileobj(body, file)
+        return path
+
+
+def spark_settings(argument: str) -> dict[str, str]:
+    """Settings of Glue's --conf argument: "a=1", or several as "a=1 --conf b=2". Raises JobCannotRun."""
+    settings = {}
+    for part in re.split(r"(?:^|\s+)--conf\s+", argument.strip()):
+        name, equals, value = part.strip().partition("=")
+        if equals:
+            settings[name.strip()] = value.strip()
+        elif part.strip():
+            raise JobCannotRun(f"--conf {part.strip()!r} is not of the form name=value")
+    return settings
+
+
+def _ending(state: str, message: str, running_since: float | None = None) -> dict[str, Any]:
+    """The members of a run's document that its end sets."""
+    now = time.time()
+    ending: dict[str, Any] = {
+        "JobRunState": state,
+        "CompletedOn": now,
+        "ExecutionTime": round(now - running_since) if running_since else 0,
+    }
+    return {**ending, "ErrorMessage": message} if message else ending
+
+
+def _unexplained_end(exit_code: int) -> str:
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return (
+            f"The job's process was ended by {name}: memory ran out, or it was killed from outside "
+            "(also when the embedded AWS is stopped)"
+        )
+    return f"The job's process ended with exit code {exit_code} without an exception"
+
+
+def _end_processes(process: subprocess.Popen[bytes], patience: float) -> None:
+    """Give the driver `patience` seconds to end by itself, then kill what is left of it and its children."""
+    try:
+        driver = psutil.Process(process.pid)
+        family = [driver, *driver.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(patience)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    _kill_group(process.pid)
+    process.wait()
+    if process.stdin:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    psutil.wait_procs(family, timeout=_EXIT_TIMEOUT_SECONDS)
+
+
+def _kill_group(leader: int) -> None:
+    """Kill a driver's process group (Spark's JVM is in it) and wait until it is gone."""
+    deadline = time.monotonic() + _GROUP_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(leader, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # PermissionError: only a zombie is left (macOS).
+            return
+        time.sleep(0.02)
+
+
+def _kill_recorded_process(run_folder: Path) -> None:
+    """Kill a driver that outlived the server which had started it, if it is still that process."""
+    try:
+        recorded = json.loads((run_folder / "process.json").read_text())
+        if psutil.Process(recorded["pid"]).create_time() == recorded["created"]:
+            _kill_group(recorded["pid"])
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return
+
+
+def _staged_buckets(run_folder: Path) -> list[str]:
+    """Buckets whose folders the run may have changed: none before the script was let go."""
+    try:
+        return list(json.loads((run_folder / "staged.json").read_text()))
+    except FileNotFoundError:
+        return []
+
+
+def _run_folder(folder: Path, record: RunRecord) -> Path:
+    return folder / "runs" / record.id
+
+
+def _job_folder(folder: Path, job: JobKey) -> Path:
+    return folder / job.account / job.region / "jobs" / quote(job.name, safe="")
+
+
+def _workspace(folder: Path, record: RunRecord) -> Path:
+    """The mirrors of one of a job's concurrent runs."""
+    return _job_folder(folder, record.job) / f"workspace-{record.workspace}"
+
+
+def _bookmarks_path(folder: Path, account: str, region: str) -> Path:
+    return folder / account / region / "bookmarks.sqlite"

@@ -1,0 +1,173 @@
+"""Starts Spark's JVM quickly and without the network, with s3:// served from folders.
+
+Used by the job runner's driver process, and by tests that want the same Spark (`s3_on_folders`,
+`start_gateway`). Knows nothing about jobs, runs or the embedded AWS.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shlex
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from local_aws.java import java_home
+
+GATEWAY_PORT_VARIABLE = "PYSPARK_GATEWAY_PORT"
+GATEWAY_SECRET_VARIABLE = "PYSPARK_GATEWAY_SECRET"
+MEMORY_VARIABLE = "LOCAL_AWS_SPARK_DRIVER_MEMORY"
+
+_GATEWAY_TIMEOUT_SECONDS = 60
+_S3_SCHEMES = ("s3", "s3a")
+_FOLDER_SCHEME = "rawfile"
+"""Local files without Hadoop's checksums, or a `.crc` file would lie beside every object. A scheme of its
+own, because parts of Hadoop insist that `file:` has them."""
+
+# What spark-class passes as well: Spark reaches into these packages (JavaModuleOptions of Spark 3.5).
+_OPENED_PACKAGES = (
+    "java.base/java.lang",
+    "java.base/java.lang.invoke",
+    "java.base/java.lang.reflect",
+    "java.base/java.io",
+    "java.base/java.net",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.nio.ch",
+    "java.base/sun.nio.cs",
+    "java.base/sun.security.action",
+    "java.base/sun.util.calendar",
+    "java.security.jgss/sun.security.krb5",
+)
+
+
+class SparkDidNotStart(Exception):
+    """Spark's JVM ended, or did not answer, before Python could connect to it."""
+
+
+def spark_home() -> Path:
+    """The folder of the installed pyspark package."""
+    spec = importlib.util.find_spec("pyspark")
+    assert spec is not None and spec.origin is not None, "pyspark is not installed"
+    return Path(spec.origin).parent
+
+
+def s3_on_folders(buckets: Mapping[str, Path]) -> dict[str, str]:
+    """Spark settings under which s3://bucket/key is the file folder/key, for each bucket and its folder.
+
+    Reading, writing, renaming and deleting go through Hadoop's FileSystem API as on S3, by way of a view
+    file system that ships with Spark; no hadoop-aws is involved. The folders are created.
+    """
+    settings = {f"spark.hadoop.fs.{_FOLDER_SCHEME}.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
+    for scheme in _S3_SCHEMES:
+        settings[f"spark.hadoop.fs.{scheme}.impl"] = (
+            "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
+        )
+    for bucket, folder in buckets.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        link = folder.resolve().as_uri().replace("file:", f"{_FOLDER_SCHEME}:", 1)
+        settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = link
+    return settings
+
+
+def java_options(settings: Mapping[str, str], temporary: Path) -> list[str]:
+    """JVM options for a short-lived driver: ours, and of the settings those that Spark takes from its launcher.
+
+    Memory is spark.driver.memory, else LOCAL_AWS_SPARK_DRIVER_MEMORY, else a quarter of the machine's, from 1
+    to 4 GiB.
+    """
+    memory = settings.get("spark.driver.memory") or os.environ.get(MEMORY_VARIABLE) or _default_memory()
+    return [
+        f"-Xmx{memory}",
+        "-XX:+UseParallelGC",
+        "-Duser.timezone=UTC",  # As on Glue.
+        f"-Djava.io.tmpdir={temporary}",
+        f"-Dderby.system.home={temporary}",
+        *shlex.split(settings.get("spark.driver.extraJavaOptions", "")),
+    ]
+
+
+def _default_memory() -> str:
+    mebibytes = psutil.virtual_memory().total // 2**20 // 4
+    return f"{min(max(mebibytes, 1024), 4096)}m"
+
+
+def start_jvm(
+    settings: Mapping[str, str],
+    java_options: Sequence[str],
+    connection_info: Path,
+    output: IO[bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start Spark's JVM for PySpark; it writes where it listens to `connection_info` and ends with its stdin.
+
+    It is what `spark-submit pyspark-shell` ends up running, without the shell scripts and the extra JVM that
+    only work out this command line.
+    """
+    home = spark_home()
+    jars = sorted((home / "jars").glob("*.jar"))
+    log4j = Path(__file__).with_name("log4j2.properties")
+    command = [
+        os.fspath(Path(java_home()) / "bin" / "java"),
+        "-cp",
+        os.pathsep.join(map(os.fspath, jars)),
+        *java_options,
+        f"-Dlog4j2.configurationFile={log4j.as_uri()}",
+        "-Djdk.reflect.useDirectMethodHandle=false",
+        "-XX:+IgnoreUnrecognizedVMOptions",
+        *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED_PACKAGES),
+        "org.apache.spark.deploy.SparkSubmit",
+    ]
+    for name, value in settings.items():
+        command += ["--conf", f"{name}={value}"]
+    return subprocess.Popen(
+        [*command, "pyspark-shell"],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        env={
+            **(os.environ if environment is None else environment),
+            "SPARK_HOME": os.fspath(home),
+            "JAVA_HOME": java_home(),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "_PYSPARK_DRIVER_CONN_INFO_PATH": os.fspath(connection_info),
+        },
+    )
+
+
+def connect_pyspark(jvm: subprocess.Popen[bytes], connection_info: Path) -> None:
+    """Wait for the JVM and make PySpark in this process use it. Raises SparkDidNotStart."""
+    deadline = time.monotonic() + _GATEWAY_TIMEOUT_SECONDS
+    while not connection_info.exists():
+        if jvm.poll() is not None:
+            raise SparkDidNotStart(f"Spark's JVM ended with exit code {jvm.returncode} before it was ready")
+        if time.monotonic() > deadline:
+            raise SparkDidNotStart(f"Spark's JVM did not answer within {_GATEWAY_TIMEOUT_SECONDS} s")
+        time.sleep(0.01)
+    content = connection_info.read_bytes()
+    port, length = struct.unpack_from(">ii", content)
+    os.environ[GATEWAY_PORT_VARIABLE] = str(port)
+    os.environ[GATEWAY_SECRET_VARIABLE] = content[8 : 8 + length].decode()
+
+
+def start_gateway(settings: Mapping[str, str], java_options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Start a JVM with these settings for the PySpark of this process; close its stdin to end it."""
+    folder = Path(tempfile.mkdtemp(prefix=f"spark-{secrets.token_hex(4)}-"))
+    try:
+        jvm = start_jvm(settings, java_options, folder / "connection")
+        connect_pyspark(jvm, folder / "connection")
+    finally:
+        shutil.rmtree(folder)
+    return jvm

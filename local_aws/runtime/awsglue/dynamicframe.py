@@ -1,0 +1,157 @@
+"""`DynamicFrame`, as far as it carries raw lines: format "csv" with a separator that cannot occur.
+
+Each line of each new object comes untouched in the column `col0`, beside the URI of its object. Everything
+else that Glue's readers can do is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from .objects import SourceObject, list_objects
+
+if TYPE_CHECKING:
+    from .context import GlueContext
+
+_SAME_WHEN_ENCODED = re.compile(r"[A-Za-z0-9:/=._+-]*")
+_LISTING_THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
+
+
+class NotReproduced(Exception):
+    """The real awsglue may be able to do this; this small one is not, and says so instead of guessing."""
+
+
+class DynamicFrame:
+    """A DataFrame in Glue's wrapping."""
+
+    def __init__(self, frame: DataFrame, glue_ctx: GlueContext, name: str = "") -> None:
+        self._frame = frame
+        self.glue_ctx = glue_ctx
+        self.name = name
+
+    def toDF(self) -> DataFrame:
+        """The Spark DataFrame. It has no columns when no object was read, as Glue infers them from data."""
+        return self._frame
+
+    def count(self) -> int:
+        """The number of rows."""
+        return self._frame.count()
+
+
+class DynamicFrameReader:
+    """What `GlueContext.create_dynamic_frame` is."""
+
+    def __init__(self, glue_context: GlueContext) -> None:
+        self._glue_context = glue_context
+
+    def from_options(
+        self,
+        connection_type: str,
+        connection_options: Mapping[str, Any] | None = None,
+        format: str | None = None,
+        format_options: Mapping[str, Any] | None = None,
+        transformation_ctx: str = "",
+        push_down_predicate: str = "",
+        **kwargs: Any,
+    ) -> DynamicFrame:
+        """Read the objects of an S3 source that are new to the bookmark of `transformation_ctx`.
+
+        Without a transformation_ctx, or in a job without a bookmark, every object is read.
+        """
+        return self._glue_context.create_dynamic_frame_from_options(
+            connection_type,
+            connection_options,
+            format,
+            format_options,
+            transformation_ctx,
+            push_down_predicate,
+            **kwargs,
+        )
+
+
+def read_raw_lines(
+    glue_context: GlueContext,
+    connection_type: str,
+    connection_options: Mapping[str, Any],
+    format: str | None,
+    format_options: Mapping[str, Any],
+    transformation_ctx: str,
+    others: Mapping[str, Any],
+) -> DynamicFrame:
+    """The frame for `from_options`. Raises NotReproduced for anything but raw lines from S3."""
+    _require("connection_type", connection_type, "s3")
+    _require("format", format, "csv")
+    _refuse_unknown("connection option", connection_options, {"paths", "recurse", "groupFiles", "groupSize"})
+    _refuse_unknown(
+        "format option", format_options, {"separator", "quoteChar", "withHeader", "attachFilename"}
+    )
+    _require("format option separator", format_options.get("separator", ","), "\x01")
+    _require("format option quoteChar", format_options.get("quoteChar", '"'), -1)
+    _require("format option withHeader", format_options.get("withHeader", False), False)
+    _refuse_unknown("argument", {name: value for name, value in others.items() if value}, set())
+    paths = connection_options.get("paths")
+    if not isinstance(paths, list) or not paths or not all(str(path).startswith("s3://") for path in paths):
+        raise NotReproduced(f"connection option paths must be a list of s3:// URIs, not {paths!r}")
+
+    spark = glue_context.spark_session
+    recurse = connection_options.get("recurse", False) in (True, "true")
+    listed = {item.uri: item for path in paths for item in list_objects(spark, path, recurse)}
+    objects = list(listed.values())
+    bookmark = glue_context._bookmark
+    if bookmark is not None and transformation_ctx:
+        objects = bookmark.unprocessed(transformation_ctx, objects)
+    frame = _lines(spark, objects, format_options.get("attachFilename"))
+    return DynamicFrame(frame, glue_context, transformation_ctx)
+
+
+def _lines(spark: SparkSession, objects: list[SourceObject], source_column: str | None) -> DataFrame:
+    """One row a line: `col0` holds its bytes as they are, lines end at "\\n" alone."""
+    if not objects:
+        return spark.range(0).drop("id")
+    with _listing_in_driver(spark):
+        text = (
+            spark.read.option("lineSep", "\n")
+            .option("recursiveFileLookup", "true")
+            .option("__globPaths__", "false")  # A key may hold *, ? or [.
+            .text([item.uri for item in objects])
+        )
+    columns = [F.col("value").alias("col0")]
+    if source_column:
+        columns.append(_source_uri(objects).alias(source_column))
+    return text.select(*columns)
+
+
+def _source_uri(objects: list[SourceObject]) -> Column:
+    """The URI of a row's object as S3 knows it: Spark gives it percent-encoded."""
+    encoded = F.col("_metadata.file_path")
+    if all(_SAME_WHEN_ENCODED.fullmatch(item.uri) for item in objects):
+        return encoded
+    return F.expr("url_decode(replace(_metadata.file_path, '+', '%2B'))")  # To url_decode, + is a space.
+
+
+@contextmanager
+def _listing_in_driver(spark: SparkSession) -> Iterator[None]:
+    """Let Spark look at the given files itself: a job with a task per file costs far more than the look."""
+    before = spark.conf.get(_LISTING_THRESHOLD)
+    spark.conf.set(_LISTING_THRESHOLD, str(2**31 - 1))
+    try:
+        yield
+    finally:
+        spark.conf.set(_LISTING_THRESHOLD, str(before))
+
+
+def _require(what: str, value: object, supported: object) -> None:
+    if value != supported or isinstance(value, bool) != isinstance(supported, bool):
+        raise NotReproduced(f"{what}={value!r}: only {supported!r} is reproduced outside AWS Glue")
+
+
+def _refuse_unknown(kind: str, given: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise NotReproduced(f"{kind} {', '.join(unknown)} is not reproduced outside AWS Glue")
