@@ -10,16 +10,19 @@ import base64
 import html
 import io
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import HOURLY, AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C959F"
 CATEGORY_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#8A7A00", "#000000")
+_SMALL_RIGHT: dict[str, Any] = {"ha": "right", "va": "bottom", "color": "#57606a", "fontsize": 9}
 MOST_BARS = 48
 """More hours or days than this are drawn as a line."""
 
@@ -48,37 +51,26 @@ def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
     seen = frame[frame["views"] > 0].assign(
         rate=lambda table: table["add_to_carts"].astype(float) / table["views"].astype(float)
     )
-    if seen.empty:
-        return _no_data(axes, "Views and carts by product")
-    often_seen = seen[seen["views"] >= seen["views"].quantile(0.75)]
-    weak = often_seen.nsmallest(3, "rate")
-    overall = seen["add_to_carts"].sum() / seen["views"].sum()
-    axes.scatter(seen["views"], seen["rate"], s=22, color=BLUE, alpha=0.55, linewidths=0)
-    axes.scatter(weak["views"], weak["rate"], s=40, color=RED, linewidths=0)
-    axes.axhline(overall, color=GREY, linewidth=1, linestyle="--")
-    axes.annotate(
-        f"all products: {overall:.1%}",
-        (1, overall),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        color="#57606a",
-        fontsize=9,
-    )
-    for row in weak.itertuples():
-        axes.annotate(
-            str(row.product_id),
-            (row.views, row.rate),
-            xytext=(7, -3),
-            textcoords="offset points",
-            color=RED,
-            fontsize=9,
-        )
     axes.set_title(
         "Views and carts by product; red: often seen, seldom put into a cart", loc="left", fontsize=11
     )
-    axes.set_xlabel("Views")
+    if seen.empty:
+        axes.text(0.5, 0.5, "no views yet", transform=axes.transAxes, ha="center")
+        return "No product has been viewed yet."
+    overall = seen["add_to_carts"].sum() / seen["views"].sum()
+    often_seen = seen[seen["views"] >= seen["views"].quantile(0.9)]
+    weak = often_seen.nsmallest(3, "rate")
+    axes.scatter(seen["views"], seen["rate"], s=22, color=BLUE, alpha=0.55, linewidths=0)
+    axes.scatter(weak["views"], weak["rate"], s=40, color=RED, linewidths=0)
+    _name_points(axes, weak)
+    axes.axhline(overall, color=GREY, linewidth=1, linestyle="--")
+    axes.text(
+        1, overall, f"all products: {overall:.1%}", transform=axes.get_yaxis_transform(), **_SMALL_RIGHT
+    )
+    spread = seen["views"].max() >= 10 * seen["views"].min()
+    if spread:
+        axes.set_xscale("log")
+    axes.set_xlabel("Views (logarithmic)" if spread else "Views")
     axes.set_ylabel("Carts per view")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(THOUSANDS)
@@ -90,26 +82,43 @@ def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
     )
 
 
+def _name_points(axes: Axes, points: pd.DataFrame) -> None:
+    """Write each product beside its point: the leftmost to its left, the others to the right."""
+    for number, point in enumerate(points.sort_values("views").itertuples()):
+        axes.annotate(
+            str(point.product_id),
+            (point.views, point.rate),
+            xytext=[(-7, -3), (7, -11), (7, 5)][number % 3],
+            textcoords="offset points",
+            ha="right" if number == 0 else "left",
+            color=RED,
+            fontsize=9,
+        )
+
+
 def plot_hourly_revenue(axes: Axes, frame: pd.DataFrame) -> str:
-    """Revenue of each hour as bars, or as a line where there are many."""
-    table = frame.sort_values(["event_date", "event_hour"])
-    hours = pd.to_datetime(table["event_date"]) + pd.to_timedelta(table["event_hour"].astype(int), unit="h")
-    revenue = table["total_revenue"].astype(float)
-    if len(table) <= MOST_BARS:
-        axes.bar([f"{hour:%d %b\n%H:%M}" for hour in hours], revenue, color=BLUE, width=0.7)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    """Revenue of each hour as bars, or as a line where there are many; an hour without purchases has none."""
+    day, hour = pd.to_datetime(frame["event_date"]), frame["event_hour"].astype(int)
+    revenue = pd.Series(
+        frame["total_revenue"].astype(float).to_numpy(), index=day + pd.to_timedelta(hour, unit="h")
+    )
+    revenue = revenue.sort_index().asfreq("h", fill_value=0.0)
+    if len(revenue) <= MOST_BARS:
+        axes.bar(revenue.index, revenue, color=BLUE, width=0.8 / 24)
     else:
-        axes.plot(hours, revenue, color=BLUE, linewidth=1.2)
-        axes.figure.autofmt_xdate()
+        axes.plot(revenue.index, revenue, color=BLUE, linewidth=1.2)
+    hours = AutoDateLocator(minticks=min(3, len(revenue)), maxticks=8)
+    hours.intervald[HOURLY] = [1, 2, 3, 4, 6, 12]
+    axes.xaxis.set_major_locator(hours)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(hours))
     axes.set_title("Revenue by hour", loc="left", fontsize=11)
     axes.set_xlabel("Hour (UTC)")
     axes.set_ylabel("Revenue (USD)")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(THOUSANDS)
-    best = revenue.idxmax()
     return (
-        f"Revenue of {len(table)} hours, {revenue.sum():,.2f} USD in all. The best hour is "
-        f"{hours[best]:%Y-%m-%d %H:%M} UTC with {revenue[best]:,.2f} USD."
+        f"Revenue of {len(frame)} hours, {revenue.sum():,.2f} USD in all. The best hour is "
+        f"{revenue.idxmax():%Y-%m-%d %H:%M} UTC with {revenue.max():,.2f} USD."
     )
 
 
@@ -130,20 +139,12 @@ def plot_top_products(axes: Axes, frame: pd.DataFrame) -> str:
 def plot_category_performance(axes: Axes, frame: pd.DataFrame) -> str:
     """Events by category: bars for a few days, a line a category where there are more."""
     table = frame.pivot_table(index="event_date", columns="category", values="event_count", aggfunc="sum")
-    table = table.astype(float).fillna(0)[table.sum().sort_values(ascending=False).index]
-    shown = table.iloc[:, : len(CATEGORY_COLOURS)]
+    table = table.astype(float).fillna(0)
+    table = table[table.sum().sort_values(ascending=False).index]
     if len(table) <= 3:
-        _category_bars(axes, shown)
+        _category_bars(axes, _largest(table, 15))
     else:
-        for colour, category in zip(CATEGORY_COLOURS, shown.columns, strict=False):
-            axes.plot(
-                pd.to_datetime(shown.index), shown[category], color=colour, label=category, linewidth=1.6
-            )
-        axes.figure.autofmt_xdate()
-        axes.set_ylabel("Events")
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(THOUSANDS)
-        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+        _category_lines(axes, _largest(table, len(CATEGORY_COLOURS)))
     axes.set_title("Events by category and day (UTC)", loc="left", fontsize=11)
     totals = ", ".join(f"{category} {count:,.0f}" for category, count in table.sum().items())
     return f"Events by category over {len(table)} days: {totals}."
@@ -162,6 +163,24 @@ def _category_bars(axes: Axes, table: pd.DataFrame) -> None:
     axes.xaxis.set_major_formatter(THOUSANDS)
     if len(table) > 1:
         axes.legend(frameon=False, fontsize=9, loc="lower right")
+
+
+def _category_lines(axes: Axes, table: pd.DataFrame) -> None:
+    days = pd.to_datetime(table.index)
+    for colour, category in zip(CATEGORY_COLOURS, table.columns, strict=False):
+        axes.plot(days, table[category], color=colour, label=category, linewidth=1.6)
+    axes.figure.autofmt_xdate()
+    axes.set_ylabel("Events")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _largest(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The first `count` columns; where there are more, the last of these stands for all the others."""
+    if table.shape[1] <= count:
+        return table
+    return table.iloc[:, : count - 1].assign(others=table.iloc[:, count - 1 :].sum(axis="columns"))
 
 
 def plot_user_activity(axes: Axes, frame: pd.DataFrame) -> str:
@@ -186,8 +205,7 @@ def plot_user_activity(axes: Axes, frame: pd.DataFrame) -> str:
         axes.plot(days, sessions, color=ORANGE, label="sessions")
         axes.figure.autofmt_xdate()
     axes.set_title("Different users and sessions by day (UTC)", loc="left", fontsize=11)
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.12)
+    axes.set_ylim(0, max(sessions.max(), users.max()) * 1.12)
     axes.yaxis.set_major_formatter(THOUSANDS)
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return (
@@ -204,12 +222,6 @@ PLOTS: dict[int, tuple[Plot, set[str]]] = {
     4: (plot_category_performance, {"event_date", "category", "event_count"}),
     5: (plot_user_activity, {"event_date", "unique_users", "unique_sessions"}),
 }
-
-
-def _no_data(axes: Axes, title: str) -> str:
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.text(0.5, 0.5, "no views yet", transform=axes.transAxes, ha="center")
-    return f"{title}: no data."
 
 
 def _image(figure: Figure, description: str) -> str:

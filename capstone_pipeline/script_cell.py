@@ -25,7 +25,7 @@ from capstone_pipeline.render import badge, plural, text_line
 MAGIC = "etl_script"
 KEPT_VERSIONS = 50
 
-_CELL = re.compile(rf"\A%%{MAGIC} +(\S+) *\n(.*)\Z", re.DOTALL)
+_CELL = re.compile(rf"\A%%{MAGIC} +(\S+)[ \t]*(?:\n(.*))?\Z", re.DOTALL)
 _DIGEST = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
 
 
@@ -152,7 +152,7 @@ def _newer(cell: str, path: Path) -> Newer:
     versions = _versions(path)
     if in_cell == in_file:
         return Newer.NEITHER
-    if in_cell in versions:
+    if in_cell in versions or not cell.strip():
         # An old version in the cell is a notebook that was not saved or not reloaded, not an edit.
         return Newer.FILE
     if versions and in_file == versions[-1]:
@@ -164,7 +164,7 @@ def _script_cell(notebook: Path, content: nbformat.NotebookNode) -> tuple[nbform
     for cell in content.cells:
         match = _CELL.match(cell["source"])
         if match:
-            return cell, notebook.parent / match[1], match[2]
+            return cell, notebook.parent / match[1], match[2] or ""
     raise ScriptConflict(
         f"{notebook} has no cell that begins with `%%{MAGIC} <path>`.",
         f"put that line back above the script, or restore {notebook.name} from version control.",

@@ -160,7 +160,7 @@ def read_stack(aws: Connection, stack_name: str) -> StackOutputs:
             f"Stack {stack_name} has no output {', '.join(missing)}: it was created from another template.",
             "bring it up to date with:\n"
             f"  aws cloudformation update-stack --stack-name {stack_name} --region {aws.region} \\\n"
-            "    --template-body file://capstone-starter.cfn.yaml --capabilities CAPABILITY_NAMED_IAM \\\n"
+            "    --template-body file://capstone-starter.cfn.yaml --capabilities CAPABILITY_IAM \\\n"
             "    --parameters ParameterKey=StudentId,UsePreviousValue=true",
         )
     return StackOutputs(stack_name, status, **{name: found[output_key(name)] for name in names})
@@ -222,7 +222,7 @@ def _describe_stack(aws: Connection, stack_name: str) -> dict[str, Any]:
             f"There is no stack {stack_name} in account {aws.account}, region {aws.region}.",
             "create it, or correct student_id / stack_name / region in the parameters cell:\n"
             f"  aws cloudformation create-stack --stack-name {stack_name} --region {aws.region} \\\n"
-            "    --template-body file://capstone-starter.cfn.yaml --capabilities CAPABILITY_NAMED_IAM \\\n"
+            "    --template-body file://capstone-starter.cfn.yaml --capabilities CAPABILITY_IAM \\\n"
             f"    --parameters ParameterKey=StudentId,ParameterValue={student_id}\n"
             "  aws cloudformation wait stack-create-complete "
             f"--stack-name {stack_name} --region {aws.region}",

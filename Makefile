@@ -1,0 +1,68 @@
+# Everything that this project can do from a shell. `make` alone lists it.
+# Needs Python 3.11 or later and nothing else: Java, the AWS CLI and the embedded AWS come with requirements.txt.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+STUDENT_ID ?= demo
+REGION ?= us-west-2
+
+# Relative, so that a path with spaces above the checkout does no harm.
+BIN := .venv/bin
+STAMP := .venv/installed
+CODE := capstone_pipeline demo.py generate_sample_data.py glue_scripts local_aws tests
+
+.PHONY: help venv demo report test lint format notebook up down clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+venv: $(STAMP)  ## the virtual environment .venv with everything in requirements.txt
+
+$(STAMP): requirements.txt
+	@if [ -z "$(PYTHON)" ]; then echo "No python3 found. Install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"{sys.executable} is Python {sys.version.split()[0]}, but 3.11 or later is needed. Name another: make PYTHON=/path/to/python3.11")'
+	"$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_pipeline.html
+	@$(BIN)/python -m local_aws up > /dev/null
+	@unset AWS_PROFILE AWS_SESSION_TOKEN; eval "$$($(BIN)/python -m local_aws env)" && \
+	$(BIN)/python demo.py --student-id "$(STUDENT_ID)" --region "$(REGION)" && \
+	$(MAKE) --no-print-directory report
+	@echo "The embedded AWS goes on running: \`make down\` stops it, \`make clean\` removes its data too."
+
+report: venv  ## run and render the notebook on the AWS that the environment points to
+	@mkdir -p output
+	@$(BIN)/python -m papermill build_pipeline.ipynb output/build_pipeline.ipynb --no-progress-bar --log-level ERROR \
+	  --parameters_raw student_id "$(STUDENT_ID)" --parameters_raw region "$(REGION)"
+	@$(BIN)/python -m nbconvert --to html --template report \
+	  --TemplateExporter.extra_template_basedirs=capstone_pipeline/templates --log-level ERROR output/build_pipeline.ipynb
+	@echo "Report: output/build_pipeline.html (open it in a browser)"
+
+test: venv lint  ## lint, types and all tests
+	$(BIN)/python -m pytest
+
+lint: venv  ## style (ruff) and types (mypy)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy $(CODE)
+
+format: venv  ## put the code into its standard form
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+notebook: venv  ## bring the script cell of build_pipeline.ipynb and glue_scripts/capstone_etl.py together
+	@$(BIN)/python -m capstone_pipeline sync
+
+up: venv  ## start the embedded AWS and print the exports that point a shell to it
+	@$(BIN)/python -m local_aws up
+
+down: venv  ## stop the embedded AWS; its data stays
+	@$(BIN)/python -m local_aws down
+
+clean: venv  ## stop the embedded AWS and remove its data
+	@$(BIN)/python -m local_aws clean
