@@ -1,0 +1,135 @@
+"""Column types: the Glue catalog's (Hive) spelling, DuckDB's, and what Athena's API shows of a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
+from sqlglot import exp
+
+MAX_DECIMAL = 38
+
+_INTEGERS = {"tinyint": 3, "smallint": 5, "integer": 10, "bigint": 19}
+_RESULT_PRECISION = {**_INTEGERS, "double": 17, "float": 17, "timestamp": 3, "varchar": 2147483647}
+_HIVE_NAMES = {
+    "integer": "int",
+    "varchar": "string",
+    "varbinary": "binary",
+    "timestamp with time zone": "timestamp",
+}
+_RESULT_NAMES = {
+    "list": "array",
+    "array": "array",
+    "struct": "row",
+    "map": "map",
+    "blob": "varbinary",
+    "hugeint": "bigint",
+    "uhugeint": "bigint",
+    "ubigint": "bigint",
+    "uinteger": "bigint",
+    "usmallint": "integer",
+    "utinyint": "smallint",
+    "interval": "varchar",
+    "uuid": "varchar",
+    "json": "varchar",
+    "timestamp_s": "timestamp",
+    "timestamp_ms": "timestamp",
+    "timestamp_ns": "timestamp",
+    "null": "varchar",
+}
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    """A column of a query's result: Athena's type name, and precision and scale where it has them."""
+
+    name: str
+    type: str
+    precision: int = 0
+    scale: int = 0
+
+    def column_info(self) -> dict[str, Any]:
+        """The column as GetQueryResults describes it."""
+        return {
+            "CatalogName": "hive",
+            "SchemaName": "",
+            "TableName": "",
+            "Name": self.name,
+            "Label": self.name,
+            "Type": self.type,
+            "Precision": self.precision,
+            "Scale": self.scale,
+            "Nullable": "UNKNOWN",
+            "CaseSensitive": self.type in ("varchar", "char", "string"),
+        }
+
+
+def result_column(name: str, engine_type: DuckDBPyType, inferred: exp.DataType | None = None) -> ResultColumn:
+    """The column that shows a DuckDB value; a decimal takes its precision from the type that Trino infers."""
+    type_name = _RESULT_NAMES.get(engine_type.id, engine_type.id)
+    if type_name != "decimal":
+        return ResultColumn(name, type_name, _RESULT_PRECISION.get(type_name, 0))
+    if inferred is not None and inferred.is_type(exp.DType.DECIMAL) and inferred.expressions:
+        precision, scale = decimal_parameters(inferred)
+    else:
+        precision, scale = (int(value) for _, value in engine_type.children)
+    return ResultColumn(name, "decimal", precision, scale)
+
+
+def decimal_parameters(data_type: exp.DataType) -> tuple[int, int]:
+    """(precision, scale) of a DECIMAL; a bare DECIMAL is Trino's decimal(38,0)."""
+    values = [int(parameter.name) for parameter in data_type.expressions]
+    return (values[0] if values else MAX_DECIMAL, values[1] if len(values) > 1 else 0)
+
+
+def decimal_type(precision: int, scale: int) -> exp.DataType:
+    """DECIMAL(precision, scale), cut to the 38 digits that Trino and DuckDB share."""
+    return exp.DataType.build(f"DECIMAL({min(precision, MAX_DECIMAL)}, {scale})")
+
+
+def from_hive(hive_type: str) -> exp.DataType:
+    """A catalog type such as `decimal(10,2)` or `array<struct<a:int>>`, as sqlglot knows it."""
+    return exp.DataType.build(hive_type, dialect="hive")
+
+
+def hive_name(column: ResultColumn, engine_type: DuckDBPyType) -> str:
+    """How the catalog spells the type of a result column (for tables that a query creates)."""
+
+    def nested(child: DuckDBPyType) -> str:
+        return hive_name(result_column("", child), child)
+
+    if column.type == "decimal":
+        return f"decimal({column.precision},{column.scale})"
+    children = engine_type.children if column.type in ("array", "map", "row") else []
+    if column.type == "array":
+        return f"array<{nested(children[0][1])}>"
+    if column.type == "map":
+        return "map<{}>".format(",".join(nested(child) for _, child in children))
+    if column.type == "row":
+        return "struct<{}>".format(",".join(f"{name}:{nested(child)}" for name, child in children))
+    return _HIVE_NAMES.get(column.type, column.type)
+
+
+def is_readable_as(stored: pa.DataType, declared: exp.DataType) -> bool:
+    """Whether Athena reads a Parquet column of one type through a catalog column of the other."""
+    kind = declared.this
+    if kind in exp.DataType.TEXT_TYPES:
+        return pa.types.is_string(stored) or pa.types.is_large_string(stored) or pa.types.is_binary(stored)
+    if kind in exp.DataType.INTEGER_TYPES:
+        widths = {exp.DType.TINYINT: 8, exp.DType.SMALLINT: 16, exp.DType.INT: 32, exp.DType.BIGINT: 64}
+        return pa.types.is_signed_integer(stored) and stored.bit_width <= max(32, widths.get(kind, 64))
+    if kind == exp.DType.DECIMAL:
+        return pa.types.is_decimal(stored)
+    if kind == exp.DType.DOUBLE:
+        return pa.types.is_float64(stored) or pa.types.is_float32(stored)
+    if kind == exp.DType.FLOAT:
+        return pa.types.is_float32(stored)
+    if kind == exp.DType.DATE:
+        return pa.types.is_date(stored)
+    if kind in exp.DataType.TEMPORAL_TYPES:
+        return pa.types.is_timestamp(stored)
+    if kind == exp.DType.BOOLEAN:
+        return pa.types.is_boolean(stored)
+    return True  # Binary and nested types: left to the engine's own cast.
