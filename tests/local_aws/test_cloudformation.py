@@ -1,0 +1,143 @@
+"""Contract of AWS::S3::Bucket in the embedded CloudFormation: what MiniStack alone leaves out.
+
+Each test fails without `local_aws.cloudformation`, or when a MiniStack upgrade changes what that builds upon.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+
+CONFIGURED = {
+    "BucketEncryption": {
+        "ServerSideEncryptionConfiguration": [
+            {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
+        ]
+    },
+    "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerPreferred"}]},
+    "LifecycleConfiguration": {
+        "Rules": [
+            {"Id": "days", "Status": "Enabled", "Prefix": "raw/", "ExpirationInDays": "30"},
+            {
+                "Id": "versions",
+                "Status": "Disabled",
+                "NoncurrentVersionExpiration": {"NoncurrentDays": 7, "NewerNoncurrentVersions": 2},
+                "ExpiredObjectDeleteMarker": True,
+                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+            },
+        ]
+    },
+}
+
+
+class BucketStack:
+    """A stack of one bucket."""
+
+    def __init__(self, aws: LocalAws, name: str) -> None:
+        self.name = name
+        self.cloudformation, self.s3 = aws.client("cloudformation"), aws.client("s3")
+        self.stack_id = name
+
+    def deploy(self, **properties: Any) -> str:
+        """Create the stack, or update it when it exists; the status that it comes to rest in."""
+        bucket = {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": self.name, **properties}}
+        body = json.dumps({"Resources": {"Bucket": bucket}})
+        change = (
+            self.cloudformation.create_stack
+            if self.stack_id == self.name
+            else self.cloudformation.update_stack
+        )
+        self.stack_id = change(StackName=self.name, TemplateBody=body)["StackId"]
+        return self.wait()
+
+    def delete(self) -> str:
+        self.cloudformation.delete_stack(StackName=self.name)
+        return self.wait()
+
+    def wait(self) -> str:
+        deadline = time.monotonic() + 30
+        while (status := self._status()).endswith("IN_PROGRESS"):
+            assert time.monotonic() < deadline, status
+            time.sleep(0.05)
+        return status
+
+    def reasons(self) -> str:
+        """What the stack's events say of failures."""
+        events = self.cloudformation.describe_stack_events(StackName=self.stack_id)["StackEvents"]
+        return " ".join(event.get("ResourceStatusReason", "") for event in events)
+
+    def _status(self) -> str:
+        return self.cloudformation.describe_stacks(StackName=self.stack_id)["Stacks"][0]["StackStatus"]
+
+
+def test_encryption_ownership_and_lifecycle_of_the_template_are_applied(aws: LocalAws) -> None:
+    stack = BucketStack(aws, "cfn-configured")
+    assert stack.deploy(**CONFIGURED) == "CREATE_COMPLETE"
+
+    encryption = stack.s3.get_bucket_encryption(Bucket=stack.name)["ServerSideEncryptionConfiguration"]
+    assert encryption["Rules"] == [
+        {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
+    ]
+    ownership = stack.s3.get_bucket_ownership_controls(Bucket=stack.name)["OwnershipControls"]
+    assert ownership["Rules"] == [{"ObjectOwnership": "BucketOwnerPreferred"}]
+    assert stack.s3.get_bucket_lifecycle_configuration(Bucket=stack.name)["Rules"] == [
+        {"ID": "days", "Status": "Enabled", "Filter": {"Prefix": "raw/"}, "Expiration": {"Days": 30}},
+        {
+            "ID": "versions",
+            "Status": "Disabled",
+            "Filter": {"Prefix": ""},
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 7, "NewerNoncurrentVersions": 2},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        },
+    ]
+    assert stack.delete() == "DELETE_COMPLETE"
+
+
+def test_an_update_changes_and_removes_them(aws: LocalAws) -> None:
+    stack = BucketStack(aws, "cfn-updated")
+    stack.deploy(**CONFIGURED)
+    rule = {"Id": "days", "Status": "Enabled", "Prefix": "raw/", "ExpirationInDays": 5}
+    assert stack.deploy(LifecycleConfiguration={"Rules": [rule]}) == "UPDATE_COMPLETE"
+    (stored,) = stack.s3.get_bucket_lifecycle_configuration(Bucket=stack.name)["Rules"]
+    assert stored["Expiration"] == {"Days": 5}
+    encryption = stack.s3.get_bucket_encryption(Bucket=stack.name)["ServerSideEncryptionConfiguration"]
+    assert "aws:kms" not in json.dumps(encryption)
+
+    assert stack.deploy() == "UPDATE_COMPLETE"
+    with pytest.raises(ClientError, match="NoSuchLifecycleConfiguration"):
+        stack.s3.get_bucket_lifecycle_configuration(Bucket=stack.name)
+    assert stack.delete() == "DELETE_COMPLETE"
+
+
+def test_a_bucket_that_holds_anything_is_not_deleted(aws: LocalAws) -> None:
+    stack = BucketStack(aws, "cfn-full")
+    stack.deploy()
+    stack.s3.put_object(Bucket=stack.name, Key="kept", Body=b"data")
+    assert stack.delete() == "DELETE_FAILED"
+    assert "not empty" in stack.reasons()
+    assert stack.s3.get_object(Bucket=stack.name, Key="kept")["Body"].read() == b"data"
+
+    stack.s3.delete_object(Bucket=stack.name, Key="kept")
+    assert stack.delete() == "DELETE_COMPLETE"
+
+
+def test_a_bucket_that_somebody_deleted_does_not_hold_up_the_stack(aws: LocalAws) -> None:
+    stack = BucketStack(aws, "cfn-gone")
+    stack.deploy()
+    stack.s3.delete_bucket(Bucket=stack.name)
+    assert stack.delete() == "DELETE_COMPLETE"
+
+
+def test_a_lifecycle_property_that_is_not_supported_fails_the_stack(aws: LocalAws) -> None:
+    stack = BucketStack(aws, "cfn-unknown")
+    rule = {"Status": "Enabled", "Transitions": [{"StorageClass": "GLACIER", "TransitionInDays": 1}]}
+    assert stack.deploy(LifecycleConfiguration={"Rules": [rule]}) == "ROLLBACK_COMPLETE"
+    assert "does not know these lifecycle properties: ['Transitions']" in stack.reasons()
+    assert stack.delete() == "DELETE_COMPLETE"
