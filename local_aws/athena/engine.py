@@ -13,11 +13,11 @@ from pathlib import Path
 import duckdb
 from sqlglot import exp
 
-from local_aws.athena import trino
 from local_aws.athena.catalog import Catalog
 from local_aws.athena.errors import QueryCancelled, from_engine
 from local_aws.athena.planner import plan
 from local_aws.athena.results import Result, text_rows
+from local_aws.athena.rewrite import MACROS
 from local_aws.athena.scan import Scanner
 from local_aws.athena.storage import ObjectStore
 from local_aws.athena.types import hive_name, result_column
@@ -28,6 +28,9 @@ SETTINGS: dict[str, str | int | float | list[str]] = {
     "threads": 2,
     "memory_limit": "2GB",
 }
+
+
+ZONED = "timestamp with time zone"
 
 
 class Cancellation:
@@ -102,7 +105,7 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
     try:
         with session.cancellation.of(connection):
             connection.execute("SET TimeZone = 'UTC'")
-            for macro in trino.MACROS:
+            for macro in MACROS:
                 connection.execute(macro)
             scanner = Scanner(session.catalog, session.store, connection, work_dir)
             scanned = 0
@@ -134,5 +137,18 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
 def select(query: exp.Expr, session: Session) -> Result:
     """Run a query and return all its rows. Raises QueryFailed or QueryCancelled."""
     with relation(query, session) as prepared:
-        rows = text_rows(prepared.relation.fetchall(), prepared.result.columns)
-        return Result(prepared.result.columns, rows, prepared.result.bytes_scanned)
+        columns = prepared.result.columns
+        rows = text_rows(_without_zones(prepared).fetchall(), columns)
+        return Result(columns, rows, prepared.result.bytes_scanned)
+
+
+def _without_zones(prepared: Relation) -> duckdb.DuckDBPyRelation:
+    """The relation with zoned timestamps as plain ones in UTC: DuckDB's own conversion of them needs pytz."""
+    types = [engine_type.id for engine_type in prepared.relation.types]
+    if ZONED not in types:
+        return prepared.relation
+    columns = [
+        f"CAST(#{index} AS TIMESTAMP)" if type_name == ZONED else f"#{index}"
+        for index, type_name in enumerate(types, start=1)
+    ]
+    return prepared.connection.sql(f"SELECT {', '.join(columns)} FROM ({prepared.relation.sql_query()})")

@@ -61,8 +61,8 @@ def projected(table: Table, objects: Iterable[tuple[str, T]]) -> Iterator[tuple[
     if missing:
         raise QueryFailed(
             "INVALID_TABLE_PROPERTY",
-            f"Table '{table.database}.{table.name}' is configured for partition projection, but the following "
-            f"partition columns are missing projection configuration: {missing}",
+            f"Table '{table.database}.{table.name}' is configured for partition projection, but the "
+            f"following partition columns are missing projection configuration: {missing}",
         )
     checks = [_value_check(table, key) for key in table.partition_keys]
     pattern = _template_pattern(table)

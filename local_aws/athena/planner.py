@@ -14,9 +14,10 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
-from local_aws.athena import trino
 from local_aws.athena.catalog import CATALOG_NAME, Catalog, Table
 from local_aws.athena.errors import QueryFailed, from_parser
+from local_aws.athena.inference import TrinoTypes, is_unknown, type_of
+from local_aws.athena.rewrite import rewrite
 from local_aws.athena.scan import Reference
 
 DIALECT = "athena"
@@ -64,7 +65,7 @@ def with_parameters(query: exp.Expr, parameters: list[str]) -> exp.Expr:
             f"Incorrect number of parameters: expected {len(placeholders)} but found {len(parameters)}",
         )
     for placeholder, parameter in zip(placeholders, parameters, strict=True):
-        placeholder.replace(parse(f"SELECT {parameter}").selects[0])
+        placeholder.replace(_first_select(parse(f"SELECT {parameter}")).expressions[0])
     return query
 
 
@@ -75,10 +76,10 @@ def plan(query: exp.Expr, database: str, catalog: Catalog) -> Plan:
     _resolve_tables(query, database, catalog)
     schema = _schema_of(query, catalog)
     query = _qualified(query, schema)
-    trino.TrinoTypes(schema).annotate(query)
+    TrinoTypes(schema).annotate(query)
     columns = _output_columns(query)
     references = _references(query, catalog)
-    trino.rewrite(query)
+    rewrite(query)
     try:
         return Plan(query.sql("duckdb"), columns, references)
     except SqlglotError as error:
@@ -228,7 +229,7 @@ def _owners(scope: Scope, name: str, schema: MappingSchema) -> list[str]:
     owners = []
     for alias, (_, source) in scope.selected_sources.items():
         names = (
-            source.expression.named_selects
+            [projection.alias_or_name for projection in _first_select(source.expression).expressions]
             if isinstance(source, Scope)
             else schema.column_names(source, dialect=DIALECT)
         )
@@ -238,7 +239,7 @@ def _owners(scope: Scope, name: str, schema: MappingSchema) -> list[str]:
 
 
 def _qualify_having(scope: Scope, schema: MappingSchema) -> None:
-    """Tie the columns of HAVING to their tables: sqlglot leaves them, as other dialects allow aliases there."""
+    """Tie the columns of HAVING to their tables: sqlglot leaves them, for dialects with aliases there."""
     having = scope.expression.args.get("having")
     for column in list(having.find_all(exp.Column)) if having else ():
         if not column.table and column.find_ancestor(exp.Select) is scope.expression:
@@ -261,7 +262,7 @@ def _output_columns(query: exp.Expr) -> list[OutputColumn]:
 
 
 def _known_type(node: exp.Expr) -> exp.DataType | None:
-    return node.type if node.type and node.type.this != exp.DType.UNKNOWN else None
+    return None if is_unknown(type_of(node)) else type_of(node)
 
 
 def _references(query: exp.Expr, catalog: Catalog) -> list[Reference]:
@@ -303,11 +304,22 @@ def _partition_predicates(scope: Scope, alias: str, table: Table) -> Iterator[ex
     if not keys or _is_nullable_side(scope, alias):
         return
     where = scope.expression.args.get("where")
-    for part in trino.iter_conjuncts(where.this if where else None):
+    for part in _conjuncts(where.this if where else None):
         columns = list(part.find_all(exp.Column))
         is_own = all(column.table == alias and column.name in keys for column in columns)
         if columns and is_own and not part.find(exp.Query, exp.Subquery, exp.AggFunc, exp.Anonymous):
             yield part
+
+
+def _conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
+    """The parts of a condition that AND joins."""
+    if isinstance(condition, exp.And):
+        yield from _conjuncts(condition.left)
+        yield from _conjuncts(condition.right)
+    elif isinstance(condition, exp.Paren):
+        yield from _conjuncts(condition.this)
+    elif condition is not None:
+        yield condition
 
 
 def _is_nullable_side(scope: Scope, alias: str) -> bool:

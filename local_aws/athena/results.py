@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -79,7 +80,10 @@ def _text(value: Any, column: ResultColumn) -> Cell:
         return f"{value:.{column.scale}f}"
     if isinstance(value, int) and column.type == "bigint" and not -(2**63) <= value < 2**63:
         raise QueryFailed("NUMERIC_VALUE_OUT_OF_RANGE", f"bigint overflow: {value}")
-    return None if value is None else _plain_text(value, is_real=column.type == "float")
+    if value is None:
+        return None
+    text = _plain_text(value, is_real=column.type == "float")
+    return f"{text} UTC" if column.type == "timestamp with time zone" else text
 
 
 def _plain_text(value: Any, *, is_real: bool = False) -> str:
@@ -94,6 +98,8 @@ def _plain_text(value: Any, *, is_real: bool = False) -> str:
         return f"{value:f}"
     if isinstance(value, datetime):
         return _timestamp_text(value)
+    if isinstance(value, timedelta):
+        return _interval_text(value)
     if isinstance(value, bytes | bytearray):
         return " ".join(f"{byte:02x}" for byte in value)
     if isinstance(value, list | tuple):
@@ -104,10 +110,18 @@ def _plain_text(value: Any, *, is_real: bool = False) -> str:
 
 
 def _timestamp_text(value: datetime) -> str:
-    zone = ""
-    if value.tzinfo is not None:
-        value, zone = value.astimezone(UTC), " UTC"
-    return f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}{zone}"
+    return f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}"
+
+
+def _interval_text(value: timedelta) -> str:
+    """`1 02:03:04.000`: days, hours, minutes, seconds."""
+    milliseconds = abs(value) // timedelta(milliseconds=1)
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    sign = "-" if value < timedelta(0) else ""
+    return f"{sign}{days} {hours:02d}:{minutes:02d}:{seconds:02d}.{milliseconds:03d}"
 
 
 def _float_text(value: float, *, is_real: bool) -> str:
@@ -125,16 +139,13 @@ def _float_text(value: float, *, is_real: bool) -> str:
     mantissa = "".join(map(str, figures)).rstrip("0") or "0"
     prefix = "-" if sign else ""
     if -3 <= exponent < 7:
-        plain = f"{abs(number):f}"
-        return prefix + (plain.rstrip("0") + "0" if plain.rstrip("0").endswith(".") else plain.rstrip("0")
-                         if "." in plain else plain + ".0")  # fmt: skip
+        whole, _, fraction = f"{abs(number):f}".partition(".")
+        return f"{prefix}{whole}.{fraction.rstrip('0') or '0'}"
     return f"{prefix}{mantissa[0]}.{mantissa[1:] or '0'}E{exponent}"
 
 
 def _shortest_real(value: float) -> str:
     """The fewest digits that tell a 32-bit float from its neighbours."""
-    import struct
-
     for digits in range(1, 10):
         text = f"{value:.{digits}g}"
         if struct.pack("f", float(text)) == struct.pack("f", value):

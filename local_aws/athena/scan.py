@@ -142,8 +142,8 @@ class Scanner:
                 if stored is not None and not is_readable_as(stored, column.data_type):
                     raise QueryFailed(
                         "HIVE_BAD_DATA",
-                        f"Field {column.name}'s type {stored} in parquet file {item.url} is incompatible with "
-                        f"type {column.type} defined in table schema",
+                        f"Field {column.name}'s type {stored} in parquet file {item.url} is incompatible "
+                        f"with type {column.type} defined in table schema",
                     )
             stored_names.update(footer.stored_names)
         is_uniform = all(footer.types == footers[0][1].types for _, footer in footers)
@@ -194,7 +194,8 @@ def _file_format(table: Table) -> str:
                 return name
             raise QueryFailed(
                 "NOT_SUPPORTED",
-                f"Table '{table.database}.{table.name}': the embedded Athena reads Parquet, JSON and CSV, not {name}",
+                f"Table '{table.database}.{table.name}': the embedded Athena reads Parquet, JSON and CSV, "
+                f"not {name}",
             )
     return "csv"
 
@@ -203,8 +204,9 @@ def _text_relation(table: Table, kind: str, paths: list[Path]) -> str:
     """Relation of a table of JSON lines or delimited text; compression follows the objects' extensions."""
     if kind == "json":
         source = (
-            f"read_json({_path_list(paths)}, format = 'newline_delimited', columns = {_struct(table.columns)}, "
-            f"ignore_errors = {_malformed_json_ignored(table)}, {_hive_options(table)})"
+            f"read_json({_path_list(paths)}, format = 'newline_delimited', "
+            f"columns = {_struct(table.columns)}, ignore_errors = {_malformed_json_ignored(table)}, "
+            f"{_hive_options(table)})"
         )
         columns = [_quoted(column.name) for column in table.all_columns]
         return f"SELECT {', '.join(columns)} FROM {source}"

@@ -84,7 +84,8 @@ class ObjectStore:
         except ClientError as error:
             raise QueryFailed(
                 "HIVE_FILESYSTEM_ERROR",
-                f"Failed to list s3://{location.bucket}/{location.prefix}: {error.response['Error']['Message']}",
+                f"Failed to list s3://{location.bucket}/{location.prefix}: "
+                f"{error.response['Error']['Message']}",
             ) from error
 
     def fetch(self, objects: Iterable[StoredObject]) -> dict[StoredObject, Path]:

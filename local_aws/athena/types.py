@@ -67,14 +67,20 @@ class ResultColumn:
 
 
 def result_column(name: str, engine_type: DuckDBPyType, inferred: exp.DataType | None = None) -> ResultColumn:
-    """The column that shows a DuckDB value; a decimal takes its precision from the type that Trino infers."""
+    """The column that shows a DuckDB value.
+
+    The type that Trino infers gives a decimal its precision, and widens an integer (DuckDB is stingier).
+    """
     type_name = _RESULT_NAMES.get(engine_type.id, engine_type.id)
+    if type_name in _INTEGERS:
+        inferred_name = inferred.sql("athena").lower() if inferred is not None else type_name
+        type_name = max(type_name, inferred_name, key=lambda candidate: _INTEGERS.get(candidate, 0))
     if type_name != "decimal":
         return ResultColumn(name, type_name, _RESULT_PRECISION.get(type_name, 0))
     if inferred is not None and inferred.is_type(exp.DType.DECIMAL) and inferred.expressions:
         precision, scale = decimal_parameters(inferred)
     else:
-        precision, scale = (int(value) for _, value in engine_type.children)
+        precision, scale = _parameters(engine_type)
     return ResultColumn(name, "decimal", precision, scale)
 
 
@@ -102,7 +108,7 @@ def hive_name(column: ResultColumn, engine_type: DuckDBPyType) -> str:
 
     if column.type == "decimal":
         return f"decimal({column.precision},{column.scale})"
-    children = engine_type.children if column.type in ("array", "map", "row") else []
+    children: list[tuple[str, Any]] = engine_type.children if column.type in ("array", "map", "row") else []
     if column.type == "array":
         return f"array<{nested(children[0][1])}>"
     if column.type == "map":
@@ -110,6 +116,12 @@ def hive_name(column: ResultColumn, engine_type: DuckDBPyType) -> str:
     if column.type == "row":
         return "struct<{}>".format(",".join(f"{name}:{nested(child)}" for name, child in children))
     return _HIVE_NAMES.get(column.type, column.type)
+
+
+def _parameters(engine_type: DuckDBPyType) -> tuple[int, int]:
+    """(precision, scale) of a DuckDB decimal."""
+    values: dict[str, Any] = dict(engine_type.children)
+    return values["precision"], values["scale"]
 
 
 def is_readable_as(stored: pa.DataType, declared: exp.DataType) -> bool:

@@ -1,0 +1,181 @@
+"""Types of expressions by Trino's rules: sqlglot's inference, with Trino's decimal arithmetic put in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlglot import exp
+from sqlglot.dialects.athena import Athena
+from sqlglot.optimizer.annotate_types import TypeAnnotator
+from sqlglot.schema import Schema
+
+from local_aws.athena.types import MAX_DECIMAL, decimal_parameters, decimal_type
+
+INTEGER_DIGITS = {exp.DType.TINYINT: 3, exp.DType.SMALLINT: 5, exp.DType.INT: 10, exp.DType.BIGINT: 19}
+NUMERIC_ORDER = (*INTEGER_DIGITS, exp.DType.DECIMAL, exp.DType.FLOAT, exp.DType.DOUBLE)
+TEMPORAL_ORDER = (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ)
+
+_BIGINT_FUNCTIONS = (
+    exp.BitwiseAnd,
+    exp.BitwiseOr,
+    exp.BitwiseXor,
+    exp.Day,
+    exp.DayOfMonth,
+    exp.DayOfWeek,
+    exp.DayOfWeekIso,
+    exp.DayOfYear,
+    exp.Extract,
+    exp.Hour,
+    exp.Minute,
+    exp.Month,
+    exp.Quarter,
+    exp.Second,
+    exp.Week,
+    exp.WeekOfYear,
+    exp.Year,
+    exp.YearOfWeek,
+    exp.YearOfWeekIso,
+)
+
+
+class TrinoTypes(TypeAnnotator):
+    """Annotates every node of a qualified query with its Trino type."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema, expression_metadata=_METADATA)
+
+    def _maybe_coerce(
+        self, type1: exp.DataType | exp.DType, type2: exp.DataType | exp.DType
+    ) -> exp.DataType | exp.DType:
+        """The type that both are coerced to, for CASE, COALESCE, UNION and the like."""
+        left, right = (t if isinstance(t, exp.DataType) else t.into_expr() for t in (type1, type2))
+        return common_type(left, right) or super()._maybe_coerce(type1, type2)
+
+    def _annotate_literal(self, expression: exp.Literal) -> exp.Literal:
+        """A number with a decimal point is a DECIMAL in Trino, and with an exponent a DOUBLE."""
+        super()._annotate_literal(expression)
+        text = expression.name
+        if expression.is_string:
+            return expression
+        if expression.is_int:
+            if abs(int(text)) > 2**31 - 1:
+                self._set_type(expression, exp.DType.BIGINT)
+        elif "e" not in text.lower():
+            whole, _, fraction = text.partition(".")
+            digits = max(len(whole.lstrip("0")) + len(fraction), 1)
+            self._set_type(expression, decimal_type(digits, len(fraction)))
+        return expression
+
+
+def type_of(node: exp.Expr) -> exp.DataType:
+    """The annotated type; UNKNOWN where there is none."""
+    return node.type or exp.DType.UNKNOWN.into_expr()
+
+
+def is_unknown(data_type: exp.DataType) -> bool:
+    return data_type.this == exp.DType.UNKNOWN
+
+
+def is_floating(data_type: exp.DataType) -> bool:
+    return data_type.this in (exp.DType.DOUBLE, exp.DType.FLOAT)
+
+
+def is_integer(data_type: exp.DataType) -> bool:
+    return data_type.this in INTEGER_DIGITS
+
+
+def is_decimal(data_type: exp.DataType) -> bool:
+    return data_type.this == exp.DType.DECIMAL
+
+
+def is_exact(data_type: exp.DataType) -> bool:
+    """Whether it is a decimal or an integer."""
+    return is_integer(data_type) or is_decimal(data_type)
+
+
+def exact_parameters(data_type: exp.DataType) -> tuple[int, int]:
+    """(precision, scale) of a decimal, or of an integer taken as one."""
+    if is_decimal(data_type):
+        return decimal_parameters(data_type)
+    return INTEGER_DIGITS[data_type.this], 0
+
+
+def common_type(left: exp.DataType, right: exp.DataType) -> exp.DataType | None:
+    """Trino's common super type of two numeric or two temporal types; None for other pairs."""
+    if left.this == right.this and not is_decimal(left):
+        return left
+    if is_exact(left) and is_exact(right) and (is_decimal(left) or is_decimal(right)):
+        (p1, s1), (p2, s2) = exact_parameters(left), exact_parameters(right)
+        return decimal_type(max(p1 - s1, p2 - s2) + max(s1, s2), max(s1, s2))
+    for order in (NUMERIC_ORDER, TEMPORAL_ORDER):
+        if left.this in order and right.this in order:
+            return max(left, right, key=lambda data_type: order.index(data_type.this))
+    return None
+
+
+def _arithmetic(annotator: TypeAnnotator, node: exp.Binary) -> exp.Expr:
+    """Type of + - * / %: Trino's rules for decimals, the wider type for other numbers."""
+    left, right = type_of(node.left), type_of(node.right)
+    if is_exact(left) and is_exact(right) and (is_decimal(left) or is_decimal(right)):
+        return annotator._set_type(
+            node, _decimal_result(node, exact_parameters(left), exact_parameters(right))
+        )
+    if left.this in NUMERIC_ORDER and right.this in NUMERIC_ORDER:
+        return annotator._set_type(node, common_type(left, right))
+    if isinstance(node, exp.Div):
+        return annotator._set_type(node, exp.DType.UNKNOWN)
+    return annotator._annotate_binary(node)
+
+
+def _decimal_result(node: exp.Binary, left: tuple[int, int], right: tuple[int, int]) -> exp.DataType:
+    """https://trino.io/docs/current/functions/decimal.html, "Result type"."""
+    (p1, s1), (p2, s2) = left, right
+    scale = max(s1, s2)
+    if isinstance(node, exp.Mul):
+        return decimal_type(p1 + p2, s1 + s2)
+    if isinstance(node, exp.Div):
+        return decimal_type(p1 + s2 + max(s2 - s1, 0), scale)
+    if isinstance(node, exp.Mod):
+        return decimal_type(min(p1 - s1, p2 - s2) + scale, scale)
+    return decimal_type(max(p1 - s1, p2 - s2) + scale + 1, scale)
+
+
+def _sum(annotator: TypeAnnotator, node: exp.Sum) -> exp.Expr:
+    operand = type_of(node.this)
+    if is_integer(operand):
+        return annotator._set_type(node, exp.DType.BIGINT)
+    if is_decimal(operand):
+        return annotator._set_type(node, decimal_type(MAX_DECIMAL, decimal_parameters(operand)[1]))
+    return annotator._set_type(node, operand)
+
+
+def _avg(annotator: TypeAnnotator, node: exp.Avg) -> exp.Expr:
+    operand = type_of(node.this)
+    return annotator._set_type(node, operand if is_decimal(operand) else exp.DType.DOUBLE)
+
+
+def _rounding(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+    """ROUND, CEIL, FLOOR, TRUNCATE keep the kind of number; a decimal loses its scale or gains a digit."""
+    operand = type_of(node.this)
+    if not is_decimal(operand):
+        return annotator._set_type(node, operand)
+    precision, scale = decimal_parameters(operand)
+    if node.args.get("decimals") is None:
+        return annotator._set_type(node, decimal_type(precision - scale + min(scale, 1), 0))
+    return annotator._set_type(node, decimal_type(precision + isinstance(node, exp.Round), scale))
+
+
+def _as_operand(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+    return annotator._set_type(node, type_of(node.this))
+
+
+_METADATA: dict[type[exp.Expr], dict[str, Any]] = {
+    **Athena.EXPRESSION_METADATA,
+    **{kind: {"annotator": _arithmetic} for kind in (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod)},
+    **{kind: {"annotator": _rounding} for kind in (exp.Round, exp.Ceil, exp.Floor, exp.Trunc)},
+    **{kind: {"annotator": _as_operand} for kind in (exp.Abs, exp.Nullif, exp.TimestampTrunc)},
+    **{kind: {"returns": exp.DType.BIGINT} for kind in _BIGINT_FUNCTIONS},
+    exp.AtTimeZone: {"returns": exp.DType.TIMESTAMP},
+    exp.Sum: {"annotator": _sum},
+    exp.Avg: {"annotator": _avg},
+}
