@@ -36,12 +36,7 @@ demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_
 	@echo "The embedded AWS goes on running: \`make down\` stops it, \`make clean\` removes its data too."
 
 report: venv  ## run and render the notebook on the AWS that the environment points to
-	@mkdir -p output
-	@$(BIN)/python -m papermill build_pipeline.ipynb output/build_pipeline.ipynb --no-progress-bar --log-level ERROR \
-	  --parameters_raw student_id "$(STUDENT_ID)" --parameters_raw region "$(REGION)"
-	@$(BIN)/python -m nbconvert --to html --template report \
-	  --TemplateExporter.extra_template_basedirs=capstone_pipeline/templates --log-level ERROR output/build_pipeline.ipynb
-	@echo "Report: output/build_pipeline.html (open it in a browser)"
+	@$(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 
 test: venv lint  ## lint, types and all tests
 	$(BIN)/python -m pytest

@@ -1,4 +1,8 @@
-"""Command line: `python -m capstone_pipeline sync` brings script cell and script file together."""
+"""Command line of the notebook's helpers.
+
+python -m capstone_pipeline sync      bring the notebook's script cell and the script file together
+python -m capstone_pipeline report    run the notebook and render it as output/build_pipeline.html
+"""
 
 from __future__ import annotations
 
@@ -10,35 +14,65 @@ from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.script_cell import embed_pictures, is_synced, sync
 
 ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "images"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; exit code 1 says that the two sides differ or are in conflict."""
-    parser = argparse.ArgumentParser(prog="python -m capstone_pipeline", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    command = commands.add_parser("sync", help="take the edited side over to the other")
-    command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
-    command.add_argument("--keep", choices=["script", "notebook"], help="the side that wins")
-    command.add_argument("--check", action="store_true", help="only say whether the two are the same")
-    chosen = parser.parse_args(arguments)
+    """Run one command; returns the exit code, 1 after an error that the user has to see to."""
+    options = _parser().parse_args(arguments)
     try:
-        if chosen.check:
-            return _check(chosen.notebook)
-        print(sync(chosen.notebook, chosen.keep))
-        for name in embed_pictures(chosen.notebook, ROOT / "docs" / "images"):
-            print(f"{chosen.notebook.name} took in the picture {name}.")
+        return options.run(options)
     except PipelineError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def run_sync(options: argparse.Namespace) -> int:
+    """Take the edited side over to the other, or (--check) only say whether the two differ."""
+    notebook = options.notebook
+    if options.check:
+        same = is_synced(notebook)
+        print(f"{notebook.name} and its script {'are the same.' if same else 'differ: run `make notebook`.'}")
+        return 0 if same else 1
+    print(sync(notebook, options.keep))
+    for name in embed_pictures(notebook, PICTURES):
+        print(f"{notebook.name} took in the picture {name}.")
     return 0
 
 
-def _check(notebook: Path) -> int:
-    if is_synced(notebook):
-        print(f"{notebook.name} and its script are the same.")
-        return 0
-    print(f"{notebook.name} and its script differ. Bring them together with: make notebook", file=sys.stderr)
-    return 1
+def run_report(options: argparse.Namespace) -> int:
+    """Run the notebook on the AWS that the environment points to, and render it."""
+    from capstone_pipeline import report  # Late: `sync` needs none of its imports.
+
+    executed = options.output_dir / options.notebook.name
+    print(f"Running {options.notebook.name} for {options.student_id} ...", flush=True)
+    parameters = {"student_id": options.student_id, "region": options.region}
+    report.run_notebook(options.notebook, executed, parameters)
+    for line in report.headlines(executed):
+        print(f"  {line}")
+    print(f"Report: {report.render_html(executed)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m capstone_pipeline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, run in (("sync", run_sync), ("report", run_report)):
+        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
+        command.set_defaults(run=run)
+        if run is run_sync:
+            command.add_argument("--keep", choices=["script", "notebook"], help="the side that wins")
+            command.add_argument("--check", action="store_true", help="only say whether they are the same")
+        else:
+            command.add_argument("--student-id", default="demo")
+            command.add_argument("--region", default="us-west-2")
+            command.add_argument("--output-dir", type=Path, default=Path("output"))
+    return parser
 
 
 if __name__ == "__main__":

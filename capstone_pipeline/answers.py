@@ -13,7 +13,7 @@ import pandas as pd
 
 from capstone_pipeline.errors import InvalidQueryFile, QueryFailed, own_errors
 from capstone_pipeline.plots import plot_answer
-from capstone_pipeline.render import data_table, file_size, table_beside_plot
+from capstone_pipeline.render import Shown, data_table, file_size, table_beside_plot
 from capstone_pipeline.stack import Connection, StackOutputs
 
 _HEADER = re.compile(r"^--\s*query\s+(\d+)\s*,\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -54,14 +54,17 @@ class Queries:
         return len(self.queries)
 
 
-@dataclass(frozen=True)
-class Answer:
+@dataclass(frozen=True, repr=False)
+class Answer(Shown):
     """A query and what Athena answered."""
 
     query: Query
     frame: pd.DataFrame
     scanned_bytes: int
     engine_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.query.title}\n{self.frame.to_string(index=False, max_rows=12)}"
 
     def _repr_html_(self) -> str:
         note = f"Athena scanned {file_size(self.scanned_bytes)} in {self.engine_seconds:.1f} s"

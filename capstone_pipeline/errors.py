@@ -35,6 +35,10 @@ _REFUSED_CREDENTIALS = {
 _DENIED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 
 
+NEXT_STEP = "\n\nWhat to do: "
+"""Stands between the two parts of an error's text."""
+
+
 class PipelineError(Exception):
     """Base of the pipeline's own errors.
 
@@ -52,7 +56,7 @@ class PipelineError(Exception):
         self.next_step = next_step
 
     def __str__(self) -> str:
-        return f"{self.what}\n\nWhat to do: {self.next_step}"
+        return f"{self.what}{NEXT_STEP}{self.next_step}"
 
     def _render_traceback_(self) -> list[str]:
         """Tell IPython to show the message alone: the stack of calls would not help the reader."""

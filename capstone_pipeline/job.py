@@ -27,10 +27,10 @@ from capstone_pipeline.errors import (
     own_errors,
 )
 from capstone_pipeline.render import (
+    Shown,
     badge,
     duration,
     facts_table,
-    format_value,
     plural,
     progress,
     status_table,
@@ -54,23 +54,29 @@ _CONTENT_TYPES = {".py": "text/x-python", ".sql": "text/plain"}
 # --- Files of the job ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Upload:
+@dataclass(frozen=True, repr=False)
+class Upload(Shown):
     """What became of one file: status is "uploaded" or "unchanged"."""
 
     status: str
     path: Path
     uri: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.status}, {self.uri}"
 
-@dataclass(frozen=True)
-class Uploads:
+
+@dataclass(frozen=True, repr=False)
+class Uploads(Shown):
     """Several uploads, to be shown together."""
 
     uploads: tuple[Upload, ...]
 
     def __iter__(self) -> Iterator[Upload]:
         return iter(self.uploads)
+
+    def __str__(self) -> str:
+        return "\n".join(str(upload) for upload in self.uploads)
 
     def _repr_html_(self) -> str:
         return status_table((upload.status, str(upload.path), upload.uri) for upload in self.uploads)
@@ -120,8 +126,8 @@ def upload_files(aws: Connection, targets: dict[str, str]) -> Uploads:
 # --- Definition of the job ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class JobChange:
+@dataclass(frozen=True, repr=False)
+class JobChange(Shown):
     """What became of the job's definition.
 
     status is "created", "updated" or "unchanged"; changes holds (setting, old, new) for an update, with "–"
@@ -132,6 +138,10 @@ class JobChange:
     job_name: str
     settings: dict[str, str]
     changes: tuple[tuple[str, str, str], ...] = ()
+
+    def __str__(self) -> str:
+        changes = "".join(f"\n  {name}: {old} → {new}" for name, old, new in self.changes)
+        return f"Glue job {self.job_name}: {self.status}{changes}"
 
     def _repr_html_(self) -> str:
         line = f"{badge(self.status)} &ensp;Glue job <b>{html.escape(self.job_name)}</b>"
@@ -211,23 +221,21 @@ def _flat(definition: dict[str, Any]) -> dict[str, str]:
 # --- Runs ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class JobRun:
+@dataclass(frozen=True, repr=False)
+class JobRun(Shown):
     """A run that was started, or (attached) was found to be active already."""
 
     run_id: str
     attached: bool = False
 
-    def _repr_html_(self) -> str:
-        if self.attached:
-            return text_line(
-                f"Run <code>{self.run_id}</code> was active already: waiting for it, none was started."
-            )
-        return text_line(f"Run <code>{self.run_id}</code> was started.")
+    def __str__(self) -> str:
+        return (
+            f"Run {self.run_id} {'was active already, no other was started' if self.attached else 'started'}."
+        )
 
 
-@dataclass(frozen=True)
-class RunResult:
+@dataclass(frozen=True, repr=False)
+class RunResult(Shown):
     """A run that succeeded, with the counters that the script printed for each layer that it came to."""
 
     run_id: str
@@ -248,19 +256,20 @@ class RunResult:
             return f"The log of this run holds no summary yet; look into {self.log_location}."
         if self.new_files == 0:
             return "0 new files: nothing to do, every table is as the run before left it."
-        return f"{plural(self.new_files, 'new file')} taken in."
+        return f"{plural(self.new_files, 'new file')} taken in, in {duration(self.seconds)}."
+
+    def __str__(self) -> str:
+        return "\n".join([self.headline, *(f"  {name}: {text}" for name, text in self._facts())])
 
     def _repr_html_(self) -> str:
-        rows = [
-            (f"{layer} · {measure.replace('_', ' ')}", _measure(value))
+        return text_line(f"<b>{html.escape(self.headline)}</b>") + facts_table(self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        layers = [
+            (layer, ", ".join(_counter(name, value) for name, value in counters.items()))
             for layer, counters in self.summary.items()
-            for measure, value in counters.items()
         ]
-        started = when(self.started)
-        return text_line(
-            f"<b>{html.escape(self.headline)}</b> Run <code>{self.run_id}</code> of {started} took "
-            f"{duration(self.seconds)}."
-        ) + facts_table(rows)
+        return [*layers, ("run", f"{self.run_id}, started {when(self.started)}")]
 
 
 def start_job_run(aws: Connection, stack: StackOutputs) -> JobRun:
@@ -294,7 +303,6 @@ def wait_for_job_run(
     aws: Connection,
     stack: StackOutputs,
     run: JobRun,
-    *,
     timeout_minutes: float = TIMEOUT_MINUTES,
     poll_seconds: float = 5.0,
     show: Callable[[str], None] | None = None,
@@ -324,7 +332,7 @@ def wait_for_job_run(
             status = glue.get_job_run(JobName=stack.glue_job_name, RunId=run.run_id)["JobRun"]
         state, elapsed = status["JobRunState"], _elapsed_seconds(status)
         summary = log.summary()
-        show(progress(state, elapsed, LAYERS, len(summary)))
+        show(progress(state, elapsed, LAYERS, len(summary), str(run) if run.attached else ""))
         if state not in _ACTIVE_STATES:
             break
         if time.monotonic() >= deadline:
@@ -434,7 +442,9 @@ def _run_failed(aws: Connection, stack: StackOutputs, run: JobRun, status: dict[
     )
 
 
-def _measure(value: Any) -> str:
+def _counter(name: str, value: Any) -> str:
+    """One counter of a layer as words: "60,000 rows in", "days: 2025-11-18"."""
+    name = name.replace("_", " ")
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value) or "none"
-    return format_value(value, "count" if isinstance(value, int) else "text")
+        return f"{name}: {', '.join(str(item) for item in value) or 'none'}"
+    return f"{value:,} {name}" if isinstance(value, int) else f"{name}: {value}"

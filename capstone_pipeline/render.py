@@ -86,6 +86,13 @@ COLUMNS = {
 }
 
 
+class Shown:
+    """Base of what a cell shows by naming it: `_repr_html_` in Jupyter and reports, `str` everywhere else."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def block(content: str) -> str:
     """The content with the style that the other functions' HTML relies on."""
     return f'{_STYLE}<div class="cap">{content}</div>'
@@ -147,7 +154,9 @@ def table_beside_plot(table: str, plot: str) -> str:
     return block(f'<div class="pair"><div>{table}</div><div class="plot">{plot}</div></div>')
 
 
-def progress(state: str, elapsed_seconds: float, steps: Sequence[str], steps_done: int) -> str:
+def progress(
+    state: str, elapsed_seconds: float, steps: Sequence[str], steps_done: int, note: str = ""
+) -> str:
     """State, elapsed time and a bar of the steps that are done; a finished run's bar is full."""
     tone = _BADGES.get(state, "busy")
     share = 1.0 if tone != "busy" else (steps_done + 0.5) / (len(steps) + 1)
@@ -155,9 +164,10 @@ def progress(state: str, elapsed_seconds: float, steps: Sequence[str], steps_don
         f"<b>{html.escape(step)}</b>" if number < steps_done else html.escape(step)
         for number, step in enumerate(steps)
     )
+    where += f" &ensp;{html.escape(note)}" if note else ""
     return block(
         f"<div>{badge(state)} &ensp;{duration(elapsed_seconds)} &ensp;<span class='note'>{where}</span></div>"
-        f'<div class="bar" role="progressbar" aria-valuenow="{share:.0%}">'
+        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}">'
         f'<div style="width:{share:.0%};background:{_BAR_COLOURS[tone]}"></div></div>'
     )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 
 from capstone_pipeline.errors import ScriptConflict
-from capstone_pipeline.render import badge, plural, text_line
+from capstone_pipeline.render import Shown, badge, plural, text_line
 
 MAGIC = "etl_script"
 KEPT_VERSIONS = 50
@@ -38,13 +38,16 @@ class Newer(Enum):
     BOTH = "both"
 
 
-@dataclass(frozen=True)
-class ScriptStatus:
+@dataclass(frozen=True, repr=False)
+class ScriptStatus(Shown):
     """What running the script's cell did: status is "written", "unchanged" or "kept"."""
 
     status: str
     path: Path
     lines: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.status}"
 
     def _repr_html_(self) -> str:
         explanation = {

@@ -5,8 +5,10 @@ Read only. The stack is created with the template and the AWS CLI (or `demo.py`)
 
 from __future__ import annotations
 
+import html
 import os
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import boto3
@@ -21,7 +23,7 @@ from capstone_pipeline.errors import (
     error_code,
     own_errors,
 )
-from capstone_pipeline.render import facts_table, file_size, text_line, when
+from capstone_pipeline.render import Shown, facts_table, file_size, plural, text_line, when
 
 _CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 3})
 _USABLE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"}
@@ -41,8 +43,8 @@ class EndpointSession(boto3.Session):
         return super().client(service_name, *args, **kwargs)
 
 
-@dataclass(frozen=True)
-class Connection:
+@dataclass(frozen=True, repr=False)
+class Connection(Shown):
     """An account, a region and the endpoint through which they are reached (None: AWS itself)."""
 
     session: boto3.Session
@@ -54,13 +56,16 @@ class Connection:
         """A boto3 client for `service_name`."""
         return self.session.client(service_name)
 
+    def __str__(self) -> str:
+        return f"Account {self.account} in {self.region} at {self.endpoint_url or 'AWS'}"
+
     def _repr_html_(self) -> str:
         endpoint = self.endpoint_url or "AWS"
         return text_line(f"Connected to account <b>{self.account}</b> in <b>{self.region}</b> at {endpoint}.")
 
 
-@dataclass(frozen=True)
-class StackOutputs:
+@dataclass(frozen=True, repr=False)
+class StackOutputs(Shown):
     """What the stack says of itself; every name that the pipeline uses comes from here."""
 
     stack_name: str
@@ -92,26 +97,37 @@ class StackOutputs:
         """CloudWatch log group of Spark's own log."""
         return f"{self.job_log_group_prefix}/error"
 
+    def __str__(self) -> str:
+        outputs = "".join(f"\n  {key}: {value}" for key, value in self._outputs())
+        return f"Stack {self.stack_name} is {self.stack_status}{outputs}"
+
     def _repr_html_(self) -> str:
-        named = [(output_key(f.name), getattr(self, f.name)) for f in fields(self)[2:]]
-        return text_line(f"Stack <b>{self.stack_name}</b> is {self.stack_status}.") + facts_table(named)
+        line = text_line(f"Stack <b>{self.stack_name}</b> is {self.stack_status}.")
+        return line + facts_table(self._outputs())
+
+    def _outputs(self) -> list[tuple[str, str]]:
+        return [(output_key(f.name), getattr(self, f.name)) for f in fields(self)[2:]]
 
 
-@dataclass(frozen=True)
-class SourceData:
+@dataclass(frozen=True, repr=False)
+class SourceData(Shown):
     """What the source bucket holds under `events/`."""
 
     location: str
     files: int
     size_bytes: int
     newest_key: str
-    newest_arrival: Any
+    newest_arrival: datetime
+
+    def __str__(self) -> str:
+        count, size = plural(self.files, "raw file"), file_size(self.size_bytes)
+        newest = self.newest_key.rsplit("/", 1)[-1]
+        return (
+            f"{count}, {size}, in {self.location}; the newest, {newest}, arrived {when(self.newest_arrival)}."
+        )
 
     def _repr_html_(self) -> str:
-        return text_line(
-            f"<b>{self.files:,}</b> raw files, {file_size(self.size_bytes)}, in {self.location}; the newest, "
-            f"<code>{self.newest_key.rsplit('/', 1)[-1]}</code>, arrived {when(self.newest_arrival)}."
-        )
+        return text_line(html.escape(str(self)))
 
 
 def connect(region: str, endpoint_url: str | None = None) -> Connection:

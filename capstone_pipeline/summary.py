@@ -5,16 +5,20 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-from capstone_pipeline.render import block, facts_table
+from capstone_pipeline.render import Shown, block, facts_table
 from capstone_pipeline.stack import Connection, StackOutputs
 
 
-@dataclass(frozen=True)
-class Infrastructure:
+@dataclass(frozen=True, repr=False)
+class Infrastructure(Shown):
     """Names, locations and commands, to be shown."""
 
     facts: tuple[tuple[str, str], ...]
     commands: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        facts = "\n".join(f"{name}: {value}" for name, value in self.facts)
+        return facts + "".join(f"\n\n{purpose}:\n  {command}" for purpose, command in self.commands)
 
     def _repr_html_(self) -> str:
         commands = "".join(

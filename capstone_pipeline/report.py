@@ -1,0 +1,91 @@
+"""Run a notebook without Jupyter and render it as a report: one HTML file that loads nothing from elsewhere.
+
+Not needed for working in Jupyter; `make report` and the tests go this way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from capstone_pipeline.errors import NEXT_STEP, PipelineError
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+# The kernel is reached through a socket file that only this user can open, not through open TCP ports.
+_PRIVATE_KERNEL = Config(KernelManager={"transport": "ipc"})
+
+
+class NotebookFailed(PipelineError):
+    """A cell of the notebook raised an error."""
+
+
+def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
+    """Execute a notebook with papermill, in the folder that it stands in.
+
+    Parameters
+    ----------
+    output
+        The executed copy. It is written after each cell, so after an error it shows how far the run came.
+    parameters
+        Values for the cell tagged "parameters".
+
+    Raises
+    ------
+    NotebookFailed
+        With the cell's own error.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=dict(parameters),
+            cwd=str(notebook.parent),
+            progress_bar=sys.stderr.isatty(),
+            config=_PRIVATE_KERNEL,
+        )
+    except PapermillExecutionError as error:
+        raise _failure(notebook, output, error) from error
+
+
+def headlines(executed: Path) -> list[str]:
+    """What the cells tagged "headline" said, without the details: one line a result."""
+    notebook = nbformat.read(executed, as_version=4)
+    texts = [
+        output["data"].get("text/plain", "")
+        for cell in notebook.cells
+        if "headline" in cell["metadata"].get("tags", [])
+        for output in cell["outputs"]
+        if output["output_type"] == "execute_result"
+    ]
+    return [line for text in texts for line in text.splitlines() if not line.startswith(" ")]
+
+
+def render_html(executed: Path) -> Path:
+    """Render an executed notebook as `<name>.html` beside it; returns the HTML file's path."""
+    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
+    body, _ = exporter.from_filename(str(executed))
+    page = executed.with_suffix(".html")
+    page.write_text(body, encoding="utf-8")
+    return page
+
+
+def _failure(notebook: Path, output: Path, error: PapermillExecutionError) -> NotebookFailed:
+    """The cell's error once more: ours say themselves what to do, others need their traceback."""
+    cell = f"Cell {error.cell_index} of {notebook.name} failed."
+    what, separator, next_step = str(error.evalue).partition(NEXT_STEP)
+    if separator:
+        return NotebookFailed(f"{cell}\n{error.ename}: {what}", next_step)
+    traceback = "\n".join(error.traceback)
+    return NotebookFailed(
+        f"{cell}\n{traceback}", f"correct that; {output} shows the notebook up to the error."
+    )
