@@ -202,7 +202,7 @@ def _session(execution: Execution, limit: int | None) -> Session:
     state_dir = Path(os.environ["LOCAL_AWS_STATE_DIR"])
     context = execution["QueryExecutionContext"]
     return Session(
-        database=context["Database"].lower(),
+        database=context["Database"].strip('`"').lower(),
         catalog=Catalog(_client("glue")),
         store=ObjectStore(_client("s3"), state_dir / "athena-cache"),
         temporary=state_dir / "tmp",

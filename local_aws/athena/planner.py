@@ -58,7 +58,7 @@ def parse(text: str) -> exp.Expr:
 
 def with_parameters(query: exp.Expr, parameters: list[str]) -> exp.Expr:
     """The query with its `?` replaced by the execution parameters, which are SQL literals."""
-    placeholders = [node for node in query.find_all(exp.Placeholder, bfs=False) if not node.name]
+    placeholders = [node for node in query.find_all(exp.Placeholder, bfs=False) if not node.this]
     if len(placeholders) != len(parameters):
         raise QueryFailed(
             "INVALID_PARAMETER_USAGE",

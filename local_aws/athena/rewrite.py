@@ -151,6 +151,12 @@ def _bigint_aggregate(node: exp.Sum | exp.CountIf) -> None:
         _wrap(_with_modifiers(node), lambda whole: exp.cast(whole, "BIGINT"))
 
 
+def _approximate_quantile(node: exp.ApproxQuantile) -> None:
+    """APPROX_PERCENTILE of integers is one of them in Trino and a DOUBLE in DuckDB."""
+    if is_integer(type_of(node.this)):
+        _wrap(_with_modifiers(node), lambda whole: exp.cast(exp.Round(this=whole), "BIGINT"))
+
+
 def _round(node: exp.Round) -> None:
     """ROUND(decimal, n) keeps the operand's scale in Trino; DuckDB cuts it to n."""
     if is_decimal(type_of(node.this)):
@@ -298,6 +304,7 @@ _RULES: dict[type[exp.Expr], Callable[..., None]] = {
         (exp.Add, exp.Sub, exp.DateAdd, exp.DateSub, exp.TimestampTrunc, exp.DateTrunc), _keep_date
     ),
     exp.Anonymous: _anonymous,
+    exp.ApproxQuantile: _approximate_quantile,
     exp.ArraySize: _cardinality,
     exp.AtTimeZone: _at_time_zone,
     exp.Avg: _average,
