@@ -85,20 +85,25 @@ def read_queries(path: Path | str = "queries.sql") -> Queries:
     InvalidQueryFile
     """
     path = Path(path)
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidQueryFile(
+            f"Cannot read {path}: {error.strerror}.", "run the notebook in the folder that holds queries.sql."
+        ) from error
     headers = list(_HEADER.finditer(text))
-    ends = [following.start() for following in headers[1:]] + [len(text)]
+    numbers = [int(header[1]) for header in headers]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise InvalidQueryFile(
+            f"{path} must hold statements under lines `-- query N, title`, each number once; "
+            f"found {f'the numbers {numbers}' if numbers else 'no such line'}.",
+            f"correct {path}.",
+        )
+    ends = [*(header.start() for header in headers[1:]), len(text)]
     queries = tuple(
         _query(path, int(header[1]), header[2], text[header.end() : end])
         for header, end in zip(headers, ends, strict=True)
     )
-    numbers = [query.number for query in queries]
-    if not queries or len(set(numbers)) < len(numbers):
-        found = "no such line" if not queries else f"the numbers {numbers}"
-        raise InvalidQueryFile(
-            f"{path} must hold statements under lines `-- query N, title`, each number once; found {found}.",
-            f"correct {path}.",
-        )
     return Queries(path, queries)
 
 

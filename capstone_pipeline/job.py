@@ -208,11 +208,13 @@ def create_or_update_job(aws: Connection, stack: StackOutputs) -> JobChange:
 
 
 def _flat(definition: dict[str, Any]) -> dict[str, str]:
-    """A nested definition as one level of text, named after the innermost keys' path."""
+    """The definition as one level of names and texts; an argument (`--NAME`) goes by its own name."""
     flat: dict[str, str] = {}
     for key, value in definition.items():
         if isinstance(value, dict):
-            flat.update({f"{key} {inner}": text for inner, text in _flat(value).items()})
+            flat.update(
+                {inner if inner.startswith("--") else f"{key} {inner}": str(value[inner]) for inner in value}
+            )
         else:
             flat[key] = str(value)
     return flat
