@@ -11,8 +11,8 @@ Job arguments: --SOURCE_BUCKET (raw events, read only) and --ANALYTICS_BUCKET (e
 
 How a run stays safe without transactions: every write is prepared under `_staging/` and then moved, file by
 file, to its place. The unit that is replaced is a slice: the files that one raw object gave to bronze, one
-day of silver, one day of a gold table. A slice is replaced only where this run, or its repetition, can rebuild
-it whole from the layer above; the bookmark is committed last, so a killed run is repeated over its objects.
+day of silver, one day of a gold table. A slice is replaced only where this run, or its repetition, can
+rebuild it whole from the layer above; the bookmark comes last, so a killed run is repeated over its objects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -29,7 +29,6 @@ from functools import reduce
 from io import BytesIO
 from typing import Any
 
-import boto3
 from awsglue.context import GlueContext
 from awsglue.job import Job
 from awsglue.utils import getResolvedOptions
@@ -179,6 +178,75 @@ STAGING = "_staging"
 PENDING_DAYS = "_pending/silver_days.json"
 
 
+# --- Buckets ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, through Hadoop's file system API. Paths are relative to root, such as s3://name."""
+
+    spark: SparkSession
+    root: str
+
+    def files(self, folder: str) -> Iterator[tuple[str, int]]:
+        """URI and size in bytes of every file at any depth below a folder that exists."""
+        found = self._file_system.listFiles(self._path(folder), True)
+        while found.hasNext():
+            status = found.next()
+            yield status.getPath().toString(), status.getLen()
+
+    def matching(self, glob: str) -> list[str]:
+        """The URIs of the files and folders that match."""
+        statuses = self._file_system.globStatus(self._path(glob))
+        return [status.getPath().toString() for status in statuses or ()]
+
+    def exists(self, glob: str) -> bool:
+        return bool(self.matching(glob))
+
+    def delete(self, glob: str) -> None:
+        for uri in self.matching(glob):
+            self._file_system.delete(self._hadoop.fs.Path(uri), True)
+
+    def move(self, uri: str, target: str) -> None:
+        path = self._path(target)
+        self._file_system.mkdirs(path.getParent())
+        if not self._file_system.rename(self._hadoop.fs.Path(uri), path):
+            raise OSError(
+                f"Could not move {uri} to {self.root}/{target}. Start the job again: it is repeatable."
+            )
+
+    def first_bytes(self, uri: str, size: int) -> bytes:
+        stream = self._file_system.open(self._hadoop.fs.Path(uri))
+        try:
+            return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream, size))
+        finally:
+            stream.close()
+
+    def read_text(self, path: str) -> str:
+        (status,) = self._file_system.globStatus(self._path(path))
+        return self.first_bytes(f"{self.root}/{path}", status.getLen()).decode()
+
+    def write_text(self, path: str, text: str) -> None:
+        stream = self._file_system.create(self._path(path), True)
+        stream.write(bytearray(text, "utf-8"))
+        stream.close()
+
+    def _path(self, path: str) -> Any:
+        return self._hadoop.fs.Path(f"{self.root}/{path}")
+
+    @property
+    def _file_system(self) -> Any:
+        return self._hadoop.fs.Path(self.root).getFileSystem(self.spark._jsc.hadoopConfiguration())
+
+    @property
+    def _hadoop(self) -> Any:
+        return self._jvm.org.apache.hadoop
+
+    @property
+    def _jvm(self) -> Any:
+        return self.spark._jvm
+
+
 # --- Raw: the lines of the objects that the bookmark has not seen -------------------------------------------
 
 
@@ -239,43 +307,59 @@ def parse_lines(lines: DataFrame) -> DataFrame:
 
     The fields are null in a rejected row, raw_line and reason are null in an accepted one.
     """
-    line, event = F.col("raw_line"), F.col("event")
+    line, event, is_doubtful = F.col("raw_line"), F.col("event"), F.col("is_doubtful")
     parsed = lines.select(
         "raw_line",
         "source_file",
         line.rlike(PLAIN_OBJECT).alias("is_plain"),
-        F.when(line.rlike(HUGE_EXPONENT), numbers_from_text(line))
+        F.when(line.rlike(HUGE_EXPONENT), texts_only(line))
         .otherwise(F.from_json(line, TYPED_JSON, STRICT_JSON))
         .alias("event"),
     )
+    # What needs the line parsed once more is asked of the few doubtful lines only.
     standard = parsed.select(
-        "*",
-        (~F.col("is_plain") | event["unparsed"].isNotNull()).alias("is_doubtful"),
-        *[standardised(event[name]).alias(name) for name in TEXT_FIELDS],
-    )
-    judged = standard.select("*", is_event_time(F.col("timestamp")).alias("has_event_time")).select(
+        "*", (~F.col("is_plain") | event["unparsed"].isNotNull()).alias("is_doubtful")
+    ).select(
         "raw_line",
         "source_file",
         "event",
-        # What needs the line parsed once more is asked of the few doubtful lines only.
-        F.when(F.col("is_doubtful"), rejection_reason(look_closer=True))
+        "is_doubtful",
+        *[standardised(event[name]).alias(name) for name in TEXT_FIELDS],
+        *[
+            F.coalesce(event[name], F.when(is_doubtful, text_of_number(line, name).cast(WIDE_DECIMAL))).alias(
+                name
+            )
+            for name in NUMBER_FIELDS
+        ],
+    )
+    judged = standard.select("*", is_event_time(F.col("timestamp")).alias("has_event_time")).select(
+        "*",
+        F.when(is_doubtful, rejection_reason(look_closer=True))
         .otherwise(rejection_reason(look_closer=False))
         .alias("reason"),
     )
     accepted = F.col("reason").isNull()
+    delivered = {name: event[name] if name in TEXT_FIELDS else F.col(name) for name in RAW_EVENT.names}
     fields = [
-        F.when(accepted, event[column.name].cast(column.dataType)).alias(column.name) for column in RAW_EVENT
+        F.when(accepted, delivered[column.name].cast(column.dataType)).alias(column.name)
+        for column in RAW_EVENT
     ]
     return judged.select(*fields, F.when(~accepted, line).alias("raw_line"), "reason", "source_file")
 
 
-def numbers_from_text(line: Column) -> Column:
-    """The event of a line, its numbers read by way of their text: a safe detour around huge exponents."""
-    text = F.from_json(line, TEXT_JSON, STRICT_JSON)
-    numbers = {name: text[name].cast(WIDE_DECIMAL) for name in NUMBER_FIELDS}
-    lost_number = any_of(text[name].isNotNull() & numbers[name].isNull() for name in NUMBER_FIELDS)
-    fields = [numbers.get(name, text[name]).alias(name) for name in RAW_EVENT.names]
-    return F.struct(*fields, F.when(lost_number, line).alias("unparsed"))
+def texts_only(line: Column) -> Column:
+    """The event of a line whose numbers must not be parsed as decimals: it is marked as not wholly parsed."""
+    event = F.from_json(line, TEXT_JSON, STRICT_JSON)
+    fields = [
+        (event[name] if name in TEXT_FIELDS else F.lit(None).cast(WIDE_DECIMAL)).alias(name)
+        for name in RAW_EVENT.names
+    ]
+    return F.struct(*fields, line.alias("unparsed"))
+
+
+def text_of_number(line: Column, name: str) -> Column:
+    """The standardised text of a field that did not parse as a number."""
+    return standardised(F.from_json(line, StructType([StructField(name, STRING)]), STRICT_JSON)[name])
 
 
 def rejection_reason(look_closer: bool) -> Column:
@@ -298,9 +382,9 @@ def rejection_reason(look_closer: bool) -> Column:
         ]
 
     def number_rules(name: str, fits: DataType, minimum: int) -> list[tuple[Column, str]]:
-        number = event[name]
+        number = F.col(name)
         return [
-            *closer(number.isNull() & is_present(line, name), f"invalid_value:{name}"),
+            *closer(number.isNull() & text_of_number(line, name).isNotNull(), f"invalid_value:{name}"),
             (needs_price & number.isNull(), f"missing_field:{name}"),
             (number.isNotNull() & ~number.cast(fits).eqNullSafe(number), f"invalid_value:{name}"),
             (needs_price & (number < minimum), f"invalid_value:{name}"),
@@ -351,10 +435,6 @@ def holds_container(line: Column, name: str, value: Column) -> Column:
     return F.when(value.startswith("{"), as_object.isNotNull()).when(
         value.startswith("["), as_array.isNotNull()
     )
-
-
-def is_present(line: Column, name: str) -> Column:
-    return F.from_json(line, StructType([StructField(name, STRING)]), STRICT_JSON)[name].isNotNull()
 
 
 def standardised(text: Column) -> Column:
@@ -442,7 +522,10 @@ def read_delivery(glue_context: GlueContext, source_bucket: str) -> Delivery | N
     events = parse_lines(lines)
     readable = {row["source_file"] for row in events.select("source_file").distinct().collect()}
     corrupt = spark.createDataFrame(
-        [("corrupt_file", source_file) for source_file in find_corrupt_objects(source_bucket, readable)],
+        [
+            ("corrupt_file", source_file)
+            for source_file in find_corrupt_objects(spark, source_bucket, readable)
+        ],
         schema(reason=STRING, source_file=STRING),
     )
     return describe(events.unionByName(corrupt, allowMissingColumns=True))
@@ -452,43 +535,32 @@ def is_decompression_error(error: Py4JJavaError) -> bool:
     return "org.apache.hadoop.io.compress" in str(error)
 
 
-def find_corrupt_objects(source_bucket: str, readable: set[str]) -> list[str]:
+def find_corrupt_objects(spark: SparkSession, source_bucket: str, readable: set[str]) -> list[str]:
     """The gzip objects that cannot be decompressed to their end, of those just read and those without a line.
 
     Runs only after a decompression error. It lists all raw objects, which expire and so are bounded in
     number, and reads to the end only those that this run reads or that hold no line at their beginning.
     """
-    s3 = boto3.client("s3")
+    bucket = Bucket(spark, f"s3://{source_bucket}")
 
-    def is_corrupt(key: str) -> bool:
-        if f"s3://{source_bucket}/{key}" not in readable:
-            head = s3.get_object(Bucket=source_bucket, Key=key, Range="bytes=0-65535")["Body"].read()
-            if b"\n" in readable_bytes(BytesIO(head))[0]:
-                return False
-        return not readable_bytes(s3.get_object(Bucket=source_bucket, Key=key)["Body"], keep=False)[1]
+    def is_corrupt(path: str, size: int) -> bool:
+        if path not in readable and b"\n" in decompress(bucket.first_bytes(path, min(size, 65_536)))[0]:
+            return False
+        return not decompress(bucket.first_bytes(path, size))[1]
 
-    keys = [
-        item["Key"]
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=source_bucket, Prefix="events/")
-        for item in page.get("Contents", [])
-        if item["Key"].endswith(".gz") and item["Size"] > 0
-    ]
+    objects = [(path, size) for path, size in bucket.files("events") if path.endswith(".gz") and size > 0]
     with ThreadPoolExecutor(max_workers=16) as threads:
-        return [
-            f"s3://{source_bucket}/{key}"
-            for key, corrupt in zip(keys, threads.map(is_corrupt, keys), strict=True)
-            if corrupt
-        ]
+        verdicts = threads.map(lambda item: is_corrupt(*item), objects)
+        return [path for (path, _), corrupt in zip(objects, verdicts, strict=True) if corrupt]
 
 
-def readable_bytes(compressed: Any, keep: bool = True) -> tuple[bytes, bool]:
-    """What a gzip stream holds before its end or first error, and whether it reached a proper end."""
+def decompress(compressed: bytes) -> tuple[bytes, bool]:
+    """What a gzip object holds before its end or first error, and whether it has a proper end."""
     content = bytearray()
     try:
-        with gzip.GzipFile(fileobj=compressed) as stream:
-            while chunk := stream.read(1 << 20):
-                if keep:
-                    content += chunk
+        with gzip.GzipFile(fileobj=BytesIO(compressed)) as stream:
+            while chunk := stream.read(65_536):
+                content += chunk
     except (OSError, EOFError, zlib.error):
         return bytes(content), False
     return bytes(content), True
@@ -566,31 +638,33 @@ def arrival(source_file: Column) -> Column:
 
 
 @dataclass(frozen=True)
-class Lake:
-    """The analytics bucket, through Spark and Hadoop's file system API: s3:// on Glue as on a laptop."""
+class StagedFile:
+    folder: str  # its partition folder, "" in a table without partitions
+    slice: str
+    path: str
 
-    spark: SparkSession
-    root: str
+
+@dataclass(frozen=True)
+class Lake(Bucket):
+    """The analytics bucket as tables."""
 
     def read(self, table: Table, globs: Iterable[str] = ("",)) -> DataFrame:
         """The rows of a table, or of the folders and files in it that match the globs (there may be none)."""
-        paths = [path for glob in globs for path in self._matching(f"{table.location}/{glob}")]
+        paths = [path for glob in globs for path in self.matching(f"{table.location}/{glob}")]
         if not paths:
             return self.spark.createDataFrame([], table.columns)
         return self.spark.read.schema(table.columns).parquet(*paths).select(*table.columns.names)
 
     def stage(self, table: Table, rows: DataFrame) -> None:
-        """Prepare files of rows (the table's columns and partition columns, `slice`) out of readers' sight."""
+        """Prepare files of rows (columns of the table, partition columns, `slice`) out of sight."""
         columns = [*table.columns.names, *table.partitions, "slice"]
         staging = f"{self.root}/{STAGING}/{table.location}"
         rows.select(*columns).write.mode("overwrite").partitionBy(*table.partitions, "slice").parquet(staging)
 
     def staged(self, table: Table) -> list[StagedFile]:
         staging = f"{STAGING}/{table.location}/"
-        files = self._file_system.listFiles(self._path(staging), True)
         found = []
-        while files.hasNext():
-            path = files.next().getPath().toString()
+        for path, _ in self.files(staging):
             if path.endswith(".parquet"):
                 *folders, slice_folder, _ = path.split(staging)[1].split("/")
                 found.append(StagedFile("/".join(folders), slice_folder.removeprefix("slice="), path))
@@ -600,7 +674,7 @@ class Lake:
         """Move staged files into place, where they replace the files that match the globs."""
         with ThreadPoolExecutor(max_workers=16) as threads:  # on S3 each call is a round trip
             list(threads.map(lambda glob: self.delete(f"{table.location}/{glob}"), replaces))
-            list(threads.map(lambda file: self._move(file, table), files))
+            list(threads.map(lambda file: self.move(file.path, target_of(file, table)), files))
         self.delete(f"{STAGING}/{table.location}")
 
     def replace(self, table: Table, rows: DataFrame, replaces: Iterable[str]) -> None:
@@ -608,51 +682,11 @@ class Lake:
         self.stage(table, rows)
         self.publish(table, self.staged(table), replaces)
 
-    def exists(self, glob: str) -> bool:
-        return bool(self._matching(glob))
 
-    def delete(self, glob: str) -> None:
-        for path in self._matching(glob):
-            self._file_system.delete(self._hadoop_path(path), True)
-
-    def read_text(self, path: str) -> str:
-        return "\n".join(row["value"] for row in self.spark.read.text(f"{self.root}/{path}").collect())
-
-    def write_text(self, path: str, text: str) -> None:
-        stream = self._file_system.create(self._path(path), True)
-        stream.write(bytearray(text, "utf-8"))
-        stream.close()
-
-    def _move(self, file: StagedFile, table: Table) -> None:
-        folder = "/".join(filter(None, (table.location, file.folder)))
-        target = self._path(f"{folder}/{file.slice}-{file.path.rsplit('/', 1)[1]}")
-        self._file_system.mkdirs(target.getParent())
-        if not self._file_system.rename(self._hadoop_path(file.path), target):
-            raise OSError(
-                f"Could not move {file.path} to {target.toString()}. Start the job again: it is repeatable."
-            )
-
-    def _matching(self, glob: str) -> list[str]:
-        statuses = self._file_system.globStatus(self._path(glob))
-        return [status.getPath().toString() for status in statuses or ()]
-
-    def _path(self, path: str) -> Any:
-        return self._hadoop_path(f"{self.root}/{path}")
-
-    def _hadoop_path(self, path: str) -> Any:
-        jvm: Any = self.spark._jvm
-        return jvm.org.apache.hadoop.fs.Path(path)
-
-    @property
-    def _file_system(self) -> Any:
-        return self._hadoop_path(self.root).getFileSystem(self.spark._jsc.hadoopConfiguration())
-
-
-@dataclass(frozen=True)
-class StagedFile:
-    folder: str  # its partition folder, "" in a table without partitions
-    slice: str
-    path: str
+def target_of(file: StagedFile, table: Table) -> str:
+    return "/".join(
+        filter(None, (table.location, file.folder, f"{file.slice}-{file.path.rsplit('/', 1)[1]}"))
+    )
 
 
 def day_folder(day: date) -> str:

@@ -7,7 +7,7 @@ for a raw line alone, with json, zlib, decimal and datetime, one line after the 
 Where the rules leave something open, this is how it is read here:
 
 - A quantity or price that is text is trimmed and may be one of the null words, like any text; after that it
-  must be spelled as JSON spells numbers (no `+5`, `.5` or `05`). A boolean is not a number.
+  must be spelled as a decimal number (also `+5`, `.5` or `05`). A boolean is not a number.
 - A number in a text field appears with the characters that it has in the JSON. Spark prints integers the
   same way, but 1.50 as 1.5 and -0 as 0: compare such fields only for integers and booleans.
 - A lone surrogate (`\\ud800`) cannot be stored as UTF-8; it appears as `?`, as Java encodes it.
@@ -384,7 +384,7 @@ def _number(record: dict[str, Any], field: str, is_required: bool) -> Decimal | 
     return number
 
 
-JSON_NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+NUMBER = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
 
 
 @lru_cache(maxsize=100_000)
@@ -394,7 +394,7 @@ def _exact(text: str) -> Decimal | None:
     Both have at most ten digits before and two after the point: longer numbers are not even computed, as
     1e999999999 has too many digits to work with.
     """
-    match = JSON_NUMBER.fullmatch(text)
+    match = NUMBER.fullmatch(text)
     if match is None:
         return None
     sign, whole, fraction, exponent = match.groups(default="")
@@ -406,7 +406,7 @@ def _exact(text: str) -> Decimal | None:
     digits = digits.rstrip("0")
     if power > 10 or len(digits) - power > 2:
         return None
-    return Decimal((1 if sign else 0, tuple(map(int, digits)), power - len(digits)))
+    return Decimal((1 if sign == "-" else 0, tuple(map(int, digits)), power - len(digits)))
 
 
 # --- From copies to events -------------------------------------------------------------------------------
