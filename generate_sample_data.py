@@ -86,7 +86,10 @@ class Settings:
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{_option(name)} must be a share from 0 to 1, not {getattr(self, name)}")
         if self.duplicate_rate + self.malformed_rate > 1:
-            raise SettingsError("--duplicate-rate and --malformed-rate together must not exceed 1")
+            raise SettingsError(
+                "--duplicate-rate and --malformed-rate together must not exceed 1: "
+                f"they are {self.duplicate_rate} and {self.malformed_rate}"
+            )
         if self.start.tzinfo is None:
             raise SettingsError("--start must have a time zone: use datetime(..., tzinfo=UTC)")
         # The pipeline accepts events of 2020 to 2039; late events lie up to a few hours before the start.
@@ -575,8 +578,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             files = list(generate(settings, output_dir, on_lines=bar.update))
     except OSError as error:
         print(
-            f"{parser.prog}: error: cannot write: {error}. Make {output_dir} a folder that can be written to, "
-            "with space left, or choose another --output-dir.",
+            f"{parser.prog}: error: cannot write: {error}. Make {output_dir} a folder that can be written "
+            "to, with space left, or choose another --output-dir.",
             file=sys.stderr,
         )
         return 1
