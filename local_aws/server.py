@@ -17,12 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import boto3
 import psutil
-from botocore.config import Config
+
+if TYPE_CHECKING:
+    import boto3
 
 DEFAULT_PORT = 4566
 DEFAULT_REGION = "us-west-2"
@@ -147,29 +149,6 @@ class ServerRecord:
             return None
 
 
-class _LocalSession(boto3.Session):
-    """A boto3 session whose clients talk to one endpoint, whatever the environment says."""
-
-    def __init__(self, endpoint_url: str) -> None:
-        super().__init__(
-            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=DEFAULT_REGION
-        )
-        self._endpoint_url = endpoint_url
-
-    def client(self, *args: Any, **kwargs: Any) -> Any:
-        return super().client(*args, **self._local(kwargs))
-
-    def resource(self, *args: Any, **kwargs: Any) -> Any:
-        return super().resource(*args, **self._local(kwargs))
-
-    def _local(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """`kwargs` with our endpoint, and without a proxy: none can reach our loopback address."""
-        without_proxy = Config(proxies={})
-        given = kwargs.get("config")
-        config = given.merge(without_proxy) if given else without_proxy
-        return {**kwargs, "endpoint_url": kwargs.get("endpoint_url") or self._endpoint_url, "config": config}
-
-
 @dataclass(frozen=True)
 class LocalAws:
     """A running embedded AWS, as a test or a program uses it."""
@@ -182,13 +161,19 @@ class LocalAws:
         """Variables that point any AWS tool started as a subprocess at this server."""
         return environment_for(self.endpoint_url)
 
+    @cached_property
+    def _session(self) -> boto3.Session:
+        from local_aws.session import LocalSession  # Late: the command line does without boto3, and is quick.
+
+        return LocalSession(self.endpoint_url)
+
     def session(self) -> boto3.Session:
         """A boto3 session bound to this server; libraries that take a session (awswrangler) work with it."""
-        return _LocalSession(self.endpoint_url)
+        return self._session
 
     def client(self, service_name: str, **kwargs: Any) -> Any:
         """A boto3 client of this server."""
-        return self.session().client(service_name, **kwargs)
+        return self._session.client(service_name, **kwargs)
 
 
 def configured_port() -> int:

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from ministack.core.concurrency import spawn_background
@@ -32,6 +31,7 @@ from local_aws.athena.partitions import Location
 from local_aws.athena.results import Cell, Result
 from local_aws.athena.storage import ObjectStore
 from local_aws.athena.types import ResultColumn
+from local_aws.session import LocalSession
 
 Request = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
@@ -383,8 +383,5 @@ def _client(service: str) -> Any:
 
 @functools.cache
 def _client_of(service: str, account_id: str, region: str) -> Any:
-    session = boto3.Session(
-        aws_access_key_id=account_id, aws_secret_access_key="local", region_name=region
-    )  # MiniStack takes a twelve-digit access key as the account.
-    config = Config(proxies={}, max_pool_connections=16, retries={"max_attempts": 2})
-    return session.client(service, endpoint_url=os.environ["AWS_ENDPOINT_URL"], config=config)
+    session = LocalSession(os.environ["AWS_ENDPOINT_URL"], access_key=account_id, region=region)
+    return session.client(service, config=Config(max_pool_connections=16, retries={"max_attempts": 2}))
