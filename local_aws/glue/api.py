@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from local_aws.glue.archive import start_recording
 from local_aws.glue.logs import DEFAULT_PREFIX
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import ACTIVE_STATES, JobKey, RunRecord, RunStore, TooManyRuns
@@ -74,6 +75,7 @@ def install() -> None:
         name="glue-recovery",
         daemon=True,
     ).start()
+    start_recording()
     logger.info("Glue jobs run on Spark, state in %s", folder)
 
 
@@ -204,7 +206,7 @@ class _JobActions:
         if kind != "glueetl":
             raise ApiError(
                 "InvalidInputException",
-                f"Job {name} is of kind {kind!r}. The embedded AWS runs only Spark jobs (Command.Name glueetl).",
+                f"Job {name} is of kind {kind!r}: the embedded AWS runs only Spark jobs (Command.Name glueetl)",
             )
         key = self._key(name)
         overrides = data.get("Arguments") or {}

@@ -8,6 +8,7 @@ whole process group.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -98,8 +99,9 @@ def main() -> None:
     staged = spec.result.with_suffix(".tmp")
     staged.write_text(json.dumps({"error": error}))
     staged.replace(spec.result)
+    logging.disable()  # Py4J's threads would complain that the JVM is gone.
     _end_jvm(jvm)
-    os._exit(0)  # Not sys.exit: Py4J would complain that the JVM is gone.
+    os._exit(0)
 
 
 def _take_leash() -> IO[bytes]:

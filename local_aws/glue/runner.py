@@ -315,7 +315,7 @@ class _Run:
 
     def _log_transfer(self, what: str, transfer: Transfer, seconds: float) -> None:
         self._log(
-            f"{what}: copied {transfer.copied} of {transfer.objects} objects ({transfer.copied_bytes} bytes), "
+            f"{what}: copied {transfer.copied} of {transfer.objects} objects ({transfer.copied_bytes} B), "
             f"deleted {transfer.deleted}, in {seconds:.2f} s"
         )
 

@@ -21,6 +21,7 @@ from typing import IO
 
 import psutil
 
+from local_aws.glue.archive import archive_options
 from local_aws.java import java_home
 
 GATEWAY_PORT_VARIABLE = "PYSPARK_GATEWAY_PORT"
@@ -64,6 +65,11 @@ def spark_home() -> Path:
     return Path(spec.origin).parent
 
 
+def spark_jars() -> list[Path]:
+    """Spark's class path."""
+    return sorted((spark_home() / "jars").glob("*.jar"))
+
+
 def s3_on_folders(buckets: Mapping[str, Path]) -> dict[str, str]:
     """Spark settings under which s3://bucket/key is the file folder/key, for each bucket and its folder.
 
@@ -83,7 +89,7 @@ def s3_on_folders(buckets: Mapping[str, Path]) -> dict[str, str]:
 
 
 def java_options(settings: Mapping[str, str], temporary: Path) -> list[str]:
-    """JVM options for a short-lived driver: ours, and of the settings those that Spark takes from its launcher.
+    """JVM options for a short-lived driver: ours, and those that Spark's launcher makes of the settings.
 
     Memory is spark.driver.memory, else LOCAL_AWS_SPARK_DRIVER_MEMORY, else a quarter of the machine's, from 1
     to 4 GiB.
@@ -116,13 +122,14 @@ def start_jvm(
     It is what `spark-submit pyspark-shell` ends up running, without the shell scripts and the extra JVM that
     only work out this command line.
     """
-    home = spark_home()
-    jars = sorted((home / "jars").glob("*.jar"))
+    jars = spark_jars()
+    recording = any(option.startswith("-XX:ArchiveClassesAtExit") for option in java_options)
     log4j = Path(__file__).with_name("log4j2.properties")
     command = [
         os.fspath(Path(java_home()) / "bin" / "java"),
         "-cp",
         os.pathsep.join(map(os.fspath, jars)),
+        *([] if recording else archive_options(jars)),
         *java_options,
         f"-Dlog4j2.configurationFile={log4j.as_uri()}",
         "-Djdk.reflect.useDirectMethodHandle=false",
@@ -139,7 +146,7 @@ def start_jvm(
         stderr=output,
         env={
             **(os.environ if environment is None else environment),
-            "SPARK_HOME": os.fspath(home),
+            "SPARK_HOME": os.fspath(spark_home()),
             "JAVA_HOME": java_home(),
             "SPARK_LOCAL_IP": "127.0.0.1",
             "_PYSPARK_DRIVER_CONN_INFO_PATH": os.fspath(connection_info),

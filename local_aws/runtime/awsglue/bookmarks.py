@@ -1,7 +1,8 @@
 """Job bookmarks: which objects a job has processed, in one SQLite file per account and region.
 
 A bookmark belongs to a job and a transformation_ctx. An object is new when its path is unseen, or when it was
-modified since it was processed. Every commit keeps its own rows, so a bookmark can be rewound to the state
+modified since it was processed. When the properties of the source change (its paths, its format), everything
+is new. Every commit keeps its own rows, so a bookmark can be rewound to the state
 after any committed run, and a paused run can be given a range of runs.
 
 Used from two processes: the driver reads and commits, the server answers GetJobBookmark and
@@ -16,7 +17,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .objects import SourceObject
 
@@ -40,14 +41,15 @@ CREATE TABLE IF NOT EXISTS source (
     id INTEGER PRIMARY KEY,
     job TEXT NOT NULL,
     transformation_ctx TEXT NOT NULL,
-    UNIQUE (job, transformation_ctx)
+    properties TEXT NOT NULL,
+    UNIQUE (job, transformation_ctx, properties)
 );
 CREATE TABLE IF NOT EXISTS processed (
     source_id INTEGER NOT NULL,
-    path TEXT NOT NULL,
+    uri TEXT NOT NULL,
     commit_id INTEGER NOT NULL,
     modified_ns INTEGER NOT NULL,
-    PRIMARY KEY (source_id, path, commit_id)
+    PRIMARY KEY (source_id, uri, commit_id)
 ) WITHOUT ROWID;
 """
 
@@ -59,6 +61,13 @@ class BookmarkNotFound(Exception):
     """The job, or the run of it that was named, has no bookmark."""
 
 
+class Source(NamedTuple):
+    """What a job reads under a bookmark: a transformation_ctx, and the source's properties as text."""
+
+    transformation_ctx: str
+    properties: str
+
+
 class BookmarkStore:
     """The bookmarks of all jobs of one account and region."""
 
@@ -68,34 +77,27 @@ class BookmarkStore:
         with self._transaction() as db:
             db.executescript(_SCHEMA)
 
-    def processed(self, job: str, transformation_ctx: str, up_to_run: str | None = None) -> dict[str, int]:
-        """Path -> modification time (ns) of every processed object; with `up_to_run` as of that run.
+    def processed(self, job: str, source: Source, up_to_run: str | None = None) -> dict[str, int]:
+        """URI -> modification time (ns) of every processed object; with `up_to_run` as of that run.
 
         Raises BookmarkNotFound when the job never committed a run `up_to_run`.
         """
         with self._transaction() as db:
             last = _LATEST if up_to_run is None else _commit(db, job, up_to_run)["id"]
             rows = db.execute(
-                "SELECT path, modified_ns FROM processed"
-                " WHERE source_id = (SELECT id FROM source WHERE job = ? AND transformation_ctx = ?)"
-                " AND commit_id <= ? ORDER BY path, commit_id",
-                (job, transformation_ctx, last),
+                "SELECT uri, modified_ns FROM processed WHERE source_id = ("
+                "SELECT id FROM source WHERE job = ? AND transformation_ctx = ? AND properties = ?"
+                ") AND commit_id <= ? ORDER BY uri, commit_id",
+                (job, *source, last),
             )
             return dict(rows.fetchall())
 
-    def commit(self, job: str, run_id: str, processed: Mapping[str, Iterable[SourceObject]]) -> None:
-        """Add what a run processed, by transformation_ctx, all or nothing."""
+    def commit(self, job: str, run_id: str, processed: Mapping[Source, Iterable[SourceObject]]) -> None:
+        """Add what a run processed of each source, all or nothing."""
         with self._transaction() as db:
             commit_id = self._begin_commit(db, job, run_id)
-            for transformation_ctx, objects in processed.items():
-                db.execute(
-                    "INSERT OR IGNORE INTO source (job, transformation_ctx) VALUES (?, ?)",
-                    (job, transformation_ctx),
-                )
-                (source_id,) = db.execute(
-                    "SELECT id FROM source WHERE job = ? AND transformation_ctx = ?",
-                    (job, transformation_ctx),
-                ).fetchone()
+            for source, objects in processed.items():
+                source_id = _source_id(db, job, source)
                 db.executemany(
                     "INSERT OR REPLACE INTO processed VALUES (?, ?, ?, ?)",
                     [(source_id, item.uri, commit_id, item.modified_ns) for item in objects],
@@ -174,16 +176,16 @@ class RunBookmark:
     """False for job-bookmark-pause: the run starts from the bookmark but does not move it."""
     from_run: str | None = None
     to_run: str | None = None
-    _read: dict[str, list[SourceObject]] = field(default_factory=dict)
+    _read: dict[Source, list[SourceObject]] = field(default_factory=dict)
 
-    def unprocessed(self, transformation_ctx: str, objects: Iterable[SourceObject]) -> list[SourceObject]:
+    def unprocessed(self, source: Source, objects: Iterable[SourceObject]) -> list[SourceObject]:
         """Those of `objects` that this run has to read; remembers them for `commit`."""
-        known = self.store.processed(self.job, transformation_ctx, self.from_run)
+        known = self.store.processed(self.job, source, self.from_run)
         new = [item for item in objects if known.get(item.uri) != item.modified_ns]
         if self.to_run is not None:
-            within = self.store.processed(self.job, transformation_ctx, self.to_run)
+            within = self.store.processed(self.job, source, self.to_run)
             new = [item for item in new if within.get(item.uri) == item.modified_ns]
-        self._read.setdefault(transformation_ctx, []).extend(new)
+        self._read.setdefault(source, []).extend(new)
         return new
 
     def commit(self) -> None:
@@ -191,6 +193,23 @@ class RunBookmark:
         if self.saves:
             self.store.commit(self.job, self.run_id, self._read)
         self._read = {}
+
+
+def _source_id(db: sqlite3.Connection, job: str, source: Source) -> int:
+    """The row of a source. One with other properties is forgotten: its bookmark is no longer valid."""
+    stale = db.execute(
+        "SELECT id FROM source WHERE job = ? AND transformation_ctx = ? AND properties != ?", (job, *source)
+    ).fetchall()
+    for (source_id,) in stale:
+        db.execute("DELETE FROM processed WHERE source_id = ?", (source_id,))
+        db.execute("DELETE FROM source WHERE id = ?", (source_id,))
+    db.execute(
+        "INSERT OR IGNORE INTO source (job, transformation_ctx, properties) VALUES (?, ?, ?)", (job, *source)
+    )
+    row = db.execute(
+        "SELECT id FROM source WHERE job = ? AND transformation_ctx = ? AND properties = ?", (job, *source)
+    ).fetchone()
+    return int(row["id"])
 
 
 def _row(db: sqlite3.Connection, job: str) -> sqlite3.Row:
@@ -214,7 +233,7 @@ def _entry(db: sqlite3.Connection, job: str, run_id: str | None) -> dict[str, An
     point = row if run_id is None else _commit(db, job, run_id)
     last = _LATEST if run_id is None else point["id"]
     sources = db.execute(
-        "SELECT transformation_ctx, count(DISTINCT path) AS files, max(modified_ns) AS modified_ns"
+        "SELECT transformation_ctx, count(DISTINCT uri) AS files, max(modified_ns) AS modified_ns"
         " FROM source JOIN processed ON source.id = source_id WHERE job = ? AND commit_id <= ?"
         " GROUP BY transformation_ctx",
         (job, last),

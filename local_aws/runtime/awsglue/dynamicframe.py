@@ -6,21 +6,18 @@ else that Glue's readers can do is refused.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 
-from .objects import SourceObject, list_objects
+from .bookmarks import Source
+from .lines import read_lines
+from .objects import list_objects
 
 if TYPE_CHECKING:
     from .context import GlueContext
-
-_SAME_WHEN_ENCODED = re.compile(r"[A-Za-z0-9:/=._+-]*")
-_LISTING_THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
 
 
 class NotReproduced(Exception):
@@ -105,45 +102,10 @@ def read_raw_lines(
     objects = list(listed.values())
     bookmark = glue_context._bookmark
     if bookmark is not None and transformation_ctx:
-        objects = bookmark.unprocessed(transformation_ctx, objects)
-    frame = _lines(spark, objects, format_options.get("attachFilename"))
+        properties = json.dumps([dict(connection_options), dict(format_options)], sort_keys=True)
+        objects = bookmark.unprocessed(Source(transformation_ctx, properties), objects)
+    frame = read_lines(spark, objects, format_options.get("attachFilename"))
     return DynamicFrame(frame, glue_context, transformation_ctx)
-
-
-def _lines(spark: SparkSession, objects: list[SourceObject], source_column: str | None) -> DataFrame:
-    """One row a line: `col0` holds its bytes as they are, lines end at "\\n" alone."""
-    if not objects:
-        return spark.range(0).drop("id")
-    with _listing_in_driver(spark):
-        text = (
-            spark.read.option("lineSep", "\n")
-            .option("recursiveFileLookup", "true")
-            .option("__globPaths__", "false")  # A key may hold *, ? or [.
-            .text([item.uri for item in objects])
-        )
-    columns = [F.col("value").alias("col0")]
-    if source_column:
-        columns.append(_source_uri(objects).alias(source_column))
-    return text.select(*columns)
-
-
-def _source_uri(objects: list[SourceObject]) -> Column:
-    """The URI of a row's object as S3 knows it: Spark gives it percent-encoded."""
-    encoded = F.col("_metadata.file_path")
-    if all(_SAME_WHEN_ENCODED.fullmatch(item.uri) for item in objects):
-        return encoded
-    return F.expr("url_decode(replace(_metadata.file_path, '+', '%2B'))")  # To url_decode, + is a space.
-
-
-@contextmanager
-def _listing_in_driver(spark: SparkSession) -> Iterator[None]:
-    """Let Spark look at the given files itself: a job with a task per file costs far more than the look."""
-    before = spark.conf.get(_LISTING_THRESHOLD)
-    spark.conf.set(_LISTING_THRESHOLD, str(2**31 - 1))
-    try:
-        yield
-    finally:
-        spark.conf.set(_LISTING_THRESHOLD, str(before))
 
 
 def _require(what: str, value: object, supported: object) -> None:

@@ -17,10 +17,11 @@ class BucketNotMapped(Exception):
 
 
 class SourceObject(NamedTuple):
-    """One object, by its s3:// URI, and when it was last modified (ns since 1970)."""
+    """One object: its s3:// URI, when it was last modified (ns since 1970), the file that stands for it."""
 
     uri: str
     modified_ns: int
+    path: Path
 
 
 def list_objects(spark: SparkSession, uri: str, recurse: bool) -> list[SourceObject]:
@@ -33,7 +34,7 @@ def list_objects(spark: SparkSession, uri: str, recurse: bool) -> list[SourceObj
     start = root / prefix
     base = f"s3://{bucket}/"
     if start.is_file():
-        return [SourceObject(base + prefix, start.stat().st_mtime_ns)]
+        return [SourceObject(base + prefix, start.stat().st_mtime_ns, start)]
     clean = prefix.strip("/")
     found = _walk(start, base + (f"{clean}/" if clean else ""), recurse)
     return sorted(found)
@@ -49,7 +50,7 @@ def _walk(folder: Path | str, uri: str, recurse: bool) -> Iterator[SourceObject]
             if entry.name.startswith(("_", ".")):
                 continue
             if entry.is_file():
-                yield SourceObject(uri + entry.name, entry.stat().st_mtime_ns)
+                yield SourceObject(uri + entry.name, entry.stat().st_mtime_ns, Path(entry.path))
             elif recurse:
                 yield from _walk(entry.path, f"{uri}{entry.name}/", recurse)
 
@@ -59,7 +60,7 @@ def _folder_of(spark: SparkSession, bucket: str) -> Path:
     value = spark.sparkContext._jsc.hadoopConfiguration().get(setting)
     if value is None:
         raise BucketNotMapped(
-            f"Bucket {bucket} does not exist, or is not mapped onto a folder in this Spark session. In a job, "
+            f"Bucket {bucket} does not exist, or this Spark session maps it onto no folder. In a job, "
             "name the bucket in a job argument; in a test, start the session with the settings of "
             "local_aws.glue.spark.s3_on_folders(...)."
         )
