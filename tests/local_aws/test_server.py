@@ -282,6 +282,7 @@ def test_a_disabled_rule_does_not_fire_and_an_enabled_one_does(monkeypatch: pyte
     monkeypatch.setattr(
         eventbridge, "_invoke_target", lambda target, event, rule, view: fired.append(rule["Name"])
     )
+    eventbridge._ensure_default_bus()
     for name, state in (("on", "ENABLED"), ("off", "DISABLED")):
         eventbridge._put_rule({"Name": name, "State": state, "ScheduleExpression": "rate(5 minutes)"})
         eventbridge._put_targets({"Rule": name, "Targets": [{"Id": "1", "Arn": FUNCTION}]})
