@@ -62,13 +62,16 @@ class ApiError(Exception):
 def install() -> None:
     """Replace MiniStack's Glue job actions in this process, and end the runs that an earlier server left."""
     from ministack.services import glue
+    from ministack.services.cloudformation import provisioners
 
-    check_internals(glue)
+    check_internals(glue, provisioners)
     folder = Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "glue"
     endpoint_url = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     runs = RunStore(folder / "runs.sqlite")
     runner = JobRunner(folder, runs, endpoint_url)
     _JobActions(glue, runs, runner).install()
+    # A template's ExecutionProperty reaches CreateJob, too.
+    provisioners._GLUE_JOB_DEFAULTS["ExecutionProperty"] = {"MaxConcurrentRuns": 1}
     threading.Thread(
         target=_recover_when_serving,
         args=(runner, int(os.environ["GATEWAY_PORT"])),
@@ -79,8 +82,10 @@ def install() -> None:
     logger.info("Glue jobs run on Spark, state in %s", folder)
 
 
-def check_internals(glue: Any) -> None:
+def check_internals(glue: Any, provisioners: Any) -> None:
     """Raise MiniStackChanged unless MiniStack's Glue looks as this module expects."""
+    if "MaxRetries" not in getattr(provisioners, "_GLUE_JOB_DEFAULTS", {}):
+        raise MiniStackChanged("CloudFormation no longer takes a Glue job's members from _GLUE_JOB_DEFAULTS")
     for name in (*_REPLACED, "_batch_stop_job_run", "_get_job"):
         function = getattr(glue, name, None)
         if function is None or list(inspect.signature(function).parameters) != ["data"]:
@@ -91,7 +96,7 @@ def check_internals(glue: Any) -> None:
             raise MiniStackChanged(f"ministack.services.glue no longer dispatches {action} by name")
     for name in (
         "_jobs",
-        "_job_runs",
+        "reset",
         "json_response",
         "error_response_json",
         "get_account_id",
@@ -136,6 +141,7 @@ class _JobActions:
             return self._original_dispatch(method, path, headers, body, query)
 
         self._glue._handle_request_sync = dispatch
+        self._glue.reset = self.reset
 
     def _answering(self, action: Callable[[dict[str, Any]], dict[str, Any]]) -> Action:
         """The action with its result, or its ApiError, turned into an HTTP answer."""
@@ -175,13 +181,22 @@ class _JobActions:
         """DeleteJob: its runs end, and are forgotten with its bookmark."""
         result = self._call_original("_delete_job", data)
         key = self._key(data["JobName"])
-        for record in self._runs.active():
-            if record.job == key:
-                self._runner.stop(record.id)
+        active = [record for record in self._runs.active() if record.job == key]
+        for record in active:
+            self._runner.stop(record.id)
         self._runs.delete(key)
         self._bookmarks().delete(key.name)
-        self._runner.forget(key)
+        if not active:  # Else a run is still being ended there.
+            self._runner.forget(key)
         return result
+
+    def reset(self) -> None:
+        """What /_ministack/reset asks for: no jobs, no runs, no bookmarks."""
+        self._original_reset()
+        for record in self._runs.active():
+            self._runner.stop(record.id)
+        for account, region in self._runs.delete_all():
+            self._runner.bookmarks_path(account, region).unlink(missing_ok=True)
 
     def _keep_fields(self, name: str, data: Mapping[str, Any]) -> None:
         job = self._glue._jobs[name]
@@ -204,10 +219,8 @@ class _JobActions:
         job = self._job(name)
         kind = job.get("Command", {}).get("Name")
         if kind != "glueetl":
-            raise ApiError(
-                "InvalidInputException",
-                f"Job {name} is of kind {kind!r}: the embedded AWS runs only Spark jobs (Command.Name glueetl)",
-            )
+            message = f"Job {name} is of kind {kind!r}; the embedded AWS runs only Spark jobs (glueetl)"
+            raise ApiError("InvalidInputException", message)
         key = self._key(name)
         overrides = data.get("Arguments") or {}
         document = _new_run(job, data, {**job.get("DefaultArguments", {}), **overrides})

@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from local_aws.glue.spark import connect_pyspark, start_jvm
 
@@ -71,7 +71,8 @@ class DriverSpec:
 def main() -> None:
     """Run the script of the spec named on the command line."""
     spec = DriverSpec(**json.loads(Path(sys.argv[1]).read_text()))
-    leash = _take_leash()
+    let_go = threading.Event()
+    threading.Thread(target=_follow_leash, args=(_take_leash(), let_go), daemon=True).start()
     _set_python_path(spec)
     connection_info = Path(spec.run_folder) / "connection"
     with spec.system_log.open("ab") as log:
@@ -83,9 +84,7 @@ def main() -> None:
 
     try:
         connect_pyspark(jvm, connection_info)
-        if leash.readline() != b"go\n":
-            _end_group()
-        threading.Thread(target=_end_with_server, args=(leash,), daemon=True).start()
+        let_go.wait()
         spec.started_mark.touch()
         error = _run_script(spec, describe)
         _stop_spark()
@@ -113,15 +112,12 @@ def _take_leash() -> IO[bytes]:
     return leash
 
 
-def _end_with_server(leash: IO[bytes]) -> None:
-    leash.read()
-    _end_group()
-
-
-def _end_group() -> NoReturn:
-    """End this process and Spark's JVM at once."""
+def _follow_leash(leash: IO[bytes], let_go: threading.Event) -> None:
+    """Let the script begin when told so; end this process and Spark's JVM when the server is gone."""
+    if leash.readline() == b"go\n":
+        let_go.set()
+        leash.read()
     os.killpg(0, signal.SIGKILL)
-    raise AssertionError("unreachable")
 
 
 def _set_python_path(spec: DriverSpec) -> None:

@@ -139,6 +139,13 @@ class RunStore:
         with self._lock, self._db:
             self._db.execute("DELETE FROM run WHERE account = ? AND region = ? AND job = ?", _key(job))
 
+    def delete_all(self) -> list[tuple[str, str]]:
+        """Forget all runs; returns the accounts and regions that had any."""
+        with self._lock, self._db:
+            places = self._db.execute("SELECT DISTINCT account, region FROM run").fetchall()
+            self._db.execute("DELETE FROM run")
+        return places
+
     def _select(self, condition: str, parameters: tuple[Any, ...]) -> Iterator[RunRecord]:
         with self._lock:
             rows = self._db.execute(

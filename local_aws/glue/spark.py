@@ -17,12 +17,15 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import psutil
 
 from local_aws.glue.archive import archive_options
 from local_aws.java import java_home
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 GATEWAY_PORT_VARIABLE = "PYSPARK_GATEWAY_PORT"
 GATEWAY_SECRET_VARIABLE = "PYSPARK_GATEWAY_SECRET"
@@ -86,6 +89,13 @@ def s3_on_folders(buckets: Mapping[str, Path]) -> dict[str, str]:
         link = folder.resolve().as_uri().replace("file:", f"{_FOLDER_SCHEME}:", 1)
         settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = link
     return settings
+
+
+def map_buckets(session: SparkSession, buckets: Mapping[str, Path]) -> None:
+    """The same as `s3_on_folders`, for a session that runs already: for tests that share one."""
+    configuration = session.sparkContext._jsc.hadoopConfiguration()
+    for name, value in s3_on_folders(buckets).items():
+        configuration.set(name.removeprefix("spark.hadoop."), value)
 
 
 def java_options(settings: Mapping[str, str], temporary: Path) -> list[str]:
@@ -169,11 +179,18 @@ def connect_pyspark(jvm: subprocess.Popen[bytes], connection_info: Path) -> None
     os.environ[GATEWAY_SECRET_VARIABLE] = content[8 : 8 + length].decode()
 
 
-def start_gateway(settings: Mapping[str, str], java_options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    """Start a JVM with these settings for the PySpark of this process; close its stdin to end it."""
+def start_gateway(
+    settings: Mapping[str, str], options: Sequence[str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a JVM with these settings for the PySpark of this process; it ends with its stdin.
+
+    To be called before the first SparkSession. Twice as fast as PySpark's own way, for tests.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"spark-{secrets.token_hex(4)}-"))
+    if options is None:
+        options = java_options(settings, Path(tempfile.gettempdir()))
     try:
-        jvm = start_jvm(settings, java_options, folder / "connection")
+        jvm = start_jvm(settings, options, folder / "connection")
         connect_pyspark(jvm, folder / "connection")
     finally:
         shutil.rmtree(folder)
