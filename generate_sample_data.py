@@ -418,6 +418,7 @@ class Visitors:
         steps: list[tuple[int, str]] = []
         cart: dict[Product, int] = {}
         clock = 0
+        last = len(self._products) - 1
 
         def do(ending: str) -> None:
             nonlocal clock
@@ -427,7 +428,7 @@ class Visitors:
         while len(steps) < MAX_STEPS:
             if random() < SEARCH_ODDS:
                 do(SEARCH_ENDINGS[int(len(SEARCH_ENDINGS) * random())])
-            product = self._products[bisect(self._popularity, random() * self._popularity[-1])]
+            product = self._products[bisect(self._popularity, random() * self._popularity[-1], hi=last)]
             do(product.view)
             if random() < product.cart_odds * eagerness:
                 quantity = 1 + bisect(QUANTITY_ODDS, random())
