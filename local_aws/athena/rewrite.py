@@ -193,9 +193,17 @@ def _keep_date(node: exp.Expr) -> None:
 
 
 def _date_series(node: exp.GenerateSeries) -> None:
-    """SEQUENCE of dates gives dates; DuckDB's series are timestamps."""
+    """SEQUENCE of dates gives dates, a day apart unless told otherwise; DuckDB's series are timestamps."""
     if type_of(node.args["start"]).this == exp.DType.DATE:
+        if node.args.get("step") is None:
+            node.set("step", exp.Interval(this=exp.Literal.string("1"), unit=exp.var("DAY")))
         _wrap(node, lambda inner: exp.cast(inner, "ARRAY<DATE>"))
+
+
+def _date_difference(node: exp.DateDiff) -> None:
+    """DATE_DIFF counts the whole units that passed, as DuckDB's DATE_SUB does, not the boundaries crossed."""
+    unit = exp.Literal.string(node.args["unit"].name.lower())
+    _replace(node, exp.Anonymous(this="date_sub", expressions=[unit, node.expression, node.this]))
 
 
 def _at_time_zone(node: exp.AtTimeZone) -> None:
@@ -311,6 +319,7 @@ _RULES: dict[type[exp.Expr], Callable[..., None]] = {
     exp.Between: _between,
     exp.Cast: _cast,
     exp.CountIf: _bigint_aggregate,
+    exp.DateDiff: _date_difference,
     exp.Div: _divide,
     exp.GenerateSeries: _date_series,
     exp.In: _in,
