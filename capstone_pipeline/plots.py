@@ -205,7 +205,7 @@ def plot_user_activity(axes: Axes, frame: pd.DataFrame) -> str:
         axes.plot(days, sessions, color=ORANGE, label="sessions")
         axes.figure.autofmt_xdate()
     axes.set_title("Different users and sessions by day (UTC)", loc="left", fontsize=11)
-    axes.set_ylim(0, max(sessions.max(), users.max()) * 1.12)
+    axes.set_ylim(0, max(sessions.max(), users.max(), 1) * 1.12)
     axes.yaxis.set_major_formatter(THOUSANDS)
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return (

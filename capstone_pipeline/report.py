@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
+from nbconvert.filters import strip_ansi
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -81,11 +82,11 @@ def render_html(executed: Path) -> Path:
 
 def _failure(notebook: Path, output: Path, error: PapermillExecutionError) -> NotebookFailed:
     """The cell's error once more: ours say themselves what to do, others need their traceback."""
-    cell = f"Cell {error.cell_index} of {notebook.name} failed."
+    cell = f"Cell [{error.exec_count}] of {notebook.name} failed."
     what, separator, next_step = str(error.evalue).partition(NEXT_STEP)
     if separator:
         return NotebookFailed(f"{cell}\n{error.ename}: {what}", next_step)
-    traceback = "\n".join(error.traceback)
+    traceback = strip_ansi("\n".join(error.traceback))
     return NotebookFailed(
         f"{cell}\n{traceback}", f"correct that; {output} shows the notebook up to the error."
     )

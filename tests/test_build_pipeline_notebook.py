@@ -1,0 +1,367 @@
+"""build_pipeline.ipynb as it is committed, and as papermill runs it on the embedded AWS, first and again.
+
+The tables that it shows are compared with the oracle, which knows nothing of the pipeline.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from nbformat import NotebookNode
+
+import capstone_pipeline as pipeline
+from capstone_pipeline import Connection, StackOutputs
+from capstone_pipeline.render import COLUMNS, format_value
+from capstone_pipeline.report import NotebookFailed, run_notebook
+from capstone_pipeline.script_cell import is_synced
+from demo import deploy_stack, upload_sample_data
+from local_aws.server import LocalAws
+from tests.oracle import COLUMNS as ORACLE_COLUMNS
+from tests.oracle import Expected, expected_tables
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = ROOT / "build_pipeline.ipynb"
+TEMPLATE = (ROOT / "capstone-starter.cfn.yaml").read_text()
+PROJECT_FILES = ("build_pipeline.ipynb", "capstone_pipeline", "glue_scripts", "queries.sql")
+FILES_USED = 4
+TABLES = {
+    1: "conversion_funnel",
+    2: "hourly_revenue",
+    3: "top_products",
+    4: "category_performance",
+    5: "user_activity",
+}
+
+# awswrangler calls pandas in a way that pandas 4 will not know.
+pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
+
+
+# --- As committed -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed() -> NotebookNode:
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_script_in_the_notebook_is_the_script_that_glue_runs() -> None:
+    assert is_synced(NOTEBOOK), "the notebook and glue_scripts/capstone_etl.py differ: run `make notebook`"
+
+
+def test_the_notebook_is_committed_without_outputs(committed: NotebookNode) -> None:
+    assert [cell.id for cell in code_cells(committed) if cell.outputs or cell.execution_count] == []
+
+
+def test_one_cell_holds_the_parameters(committed: NotebookNode) -> None:
+    (cell,) = [cell for cell in committed.cells if "parameters" in cell.metadata.get("tags", [])]
+    names = re.findall(r"^(\w+) = ", cell.source, re.MULTILINE)
+    assert names[:5] == ["student_id", "stack_name", "region", "endpoint_url", "run_job"]
+
+
+def test_cells_are_short_and_the_script_is_folded_away(committed: NotebookNode) -> None:
+    long = [cell for cell in code_cells(committed) if len(cell.source.splitlines()) > 8]
+    assert [cell.id for cell in long] == ["etl-script"]
+    assert long[0].metadata.jupyter.source_hidden
+    assert "collapsed" in long[0].metadata.tags
+
+
+def test_every_step_has_a_heading_and_says_why(committed: NotebookNode) -> None:
+    headings = [cell.source.splitlines()[0] for cell in committed.cells if re.match("## [1-7]", cell.source)]
+    assert [heading[3] for heading in headings] == list("1234567")
+
+
+def test_the_picture_in_the_notebook_is_the_one_in_the_docs(committed: NotebookNode) -> None:
+    ((name, picture),) = committed.cells[0].attachments.items()
+    assert base64.b64decode(picture["image/svg+xml"]) == (ROOT / "docs" / "images" / name).read_bytes()
+
+
+# --- As papermill runs it -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Site:
+    """A copy of the project's files to run the notebook in, and the stack that it works on."""
+
+    folder: Path
+    stack: StackOutputs
+
+    @property
+    def notebook(self) -> Path:
+        return self.folder / "build_pipeline.ipynb"
+
+    @property
+    def script(self) -> Path:
+        return self.folder / "glue_scripts" / "capstone_etl.py"
+
+
+@pytest.fixture(scope="module")
+def connection(aws: LocalAws) -> Iterator[Connection]:
+    """The embedded AWS, also for every process that the tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in aws.environment.items():
+            patch.setenv(name, value)
+        yield pipeline.connect("us-west-2")
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first of the sample files."""
+    folder = tmp_path_factory.mktemp("samples")
+    for file in sorted((ROOT / "sample-data").rglob("*.jsonl.gz"))[:FILES_USED]:
+        copy = folder / file.relative_to(ROOT / "sample-data")
+        copy.parent.mkdir(parents=True)
+        shutil.copy(file, copy)
+    return folder
+
+
+def make_site(folder: Path, connection: Connection, student_id: str) -> Site:
+    for name in PROJECT_FILES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    parameters = {"StudentId": student_id, "GeneratorState": "DISABLED"}
+    return Site(folder, deploy_stack(connection, f"capstone-{student_id}", TEMPLATE, parameters)[1])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, connection: Connection, samples: Path) -> Site:
+    """Named as the notebook's parameters have it by default, so that nbval finds it too."""
+    site = make_site(tmp_path_factory.mktemp("project"), connection, "demo")
+    upload_sample_data(connection, site.stack, samples)
+    return site
+
+
+def run_command(site: Site, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module as a command in the folder of the copy."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=site.folder, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def first(site: Site) -> Path:
+    """The notebook executed for the first time, by papermill's own command."""
+    output = site.folder / "first.ipynb"
+    done = run_command(site, "papermill", site.notebook.name, output.name, "-p", "poll_seconds", "0.5")
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `make report` leaves: the executed notebook, its page, and what it said on the terminal."""
+
+    executed: Path
+    page: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def report(site: Site, first: Path) -> Report:
+    """The notebook executed again with nothing new, and rendered, by the project's own command."""
+    done = run_command(site, "capstone_pipeline", "report", "--output-dir", "output")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    executed = site.folder / "output" / site.notebook.name
+    return Report(executed, executed.with_suffix(".html"), done.stdout)
+
+
+@pytest.fixture(scope="module")
+def second(report: Report) -> Path:
+    """The notebook executed for the second time."""
+    return report.executed
+
+
+@pytest.fixture(scope="module")
+def expected(site: Site, samples: Path) -> Expected:
+    return expected_tables(
+        {
+            f"{site.stack.raw_events_location}{file.relative_to(samples).as_posix()}": file.read_bytes()
+            for file in samples.rglob("*.jsonl.gz")
+        }
+    )
+
+
+def outputs(executed: Path, cell_id: str) -> list[NotebookNode]:
+    cells = nbformat.read(executed, as_version=4).cells
+    return next(cell.outputs for cell in cells if cell.id == cell_id)
+
+
+def text_of(executed: Path, cell_id: str) -> str:
+    return "\n".join(output["data"]["text/plain"] for output in outputs(executed, cell_id))
+
+
+def page_of(executed: Path, cell_id: str) -> BeautifulSoup:
+    html = "".join(output["data"]["text/html"] for output in outputs(executed, cell_id))
+    return BeautifulSoup(html, "html.parser")
+
+
+def test_the_first_run_uploads_creates_and_takes_in_every_file(first: Path, expected: Expected) -> None:
+    assert text_of(first, "upload").count("uploaded") == 2
+    assert "created" in text_of(first, "job")
+    run = text_of(first, "run")
+    rejected = len(expected["bronze.events_rejected"])
+    accepted = len(expected["bronze.events"])
+    assert f"{FILES_USED} new files taken in" in run
+    assert f"{accepted + rejected:,} rows in, {accepted:,} accepted, {rejected:,} rejected" in run
+
+
+def test_the_second_run_says_unchanged_everywhere_and_finds_no_new_file(report: Report) -> None:
+    assert text_of(report.executed, "etl-script").endswith("unchanged")
+    assert text_of(report.executed, "upload").count("unchanged") == 2
+    assert "unchanged" in text_of(report.executed, "job")
+    assert "0 new files" in text_of(report.executed, "run")
+
+
+def test_the_report_command_says_the_same_on_the_terminal(report: Report) -> None:
+    assert report.said.count("unchanged") == 3
+    assert "0 new files: nothing to do" in report.said
+    assert str(report.page.relative_to(report.page.parent.parent)) in report.said
+
+
+def plain(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
+@pytest.mark.parametrize("number", sorted(TABLES))
+def test_an_answer_equals_the_oracle_to_the_cent(
+    number: int, second: Path, site: Site, connection: Connection, expected: Expected
+) -> None:
+    query = pipeline.read_queries(ROOT / "queries.sql")[number]
+    frame = pipeline.run_query(connection, site.stack, query).frame
+    table = f"gold.{TABLES[number]}"
+    assert tuple(frame.columns) == ORACLE_COLUMNS[table]
+    rows = [tuple(plain(value) for value in row) for row in frame.itertuples(index=False, name=None)]
+    assert sorted(rows, key=repr) == sorted(expected[table], key=repr)
+
+
+@pytest.mark.parametrize("number", sorted(TABLES))
+def test_both_runs_show_the_same_rows_beside_a_plot(
+    number: int, first: Path, second: Path, site: Site, connection: Connection
+) -> None:
+    query = pipeline.read_queries(ROOT / "queries.sql")[number]
+    frame = pipeline.run_query(connection, site.stack, query).frame
+    rows = [
+        [format_value(value, COLUMNS[name].kind) for name, value in zip(frame.columns, row, strict=True)]
+        for row in frame.head(12).itertuples(index=False, name=None)
+    ]
+    for executed in (first, second):
+        page = page_of(executed, f"answer-{number}")
+        shown = [[cell.get_text() for cell in row.find_all("td")] for row in page.select("tbody tr")]
+        assert shown == rows
+        assert len(page.find_all("img", alt=True)) == 1
+
+
+def test_a_run_leaves_no_warnings_and_no_logs_in_the_notebook(first: Path, second: Path) -> None:
+    for executed in (first, second):
+        cells = code_cells(nbformat.read(executed, as_version=4))
+        kinds = {output.output_type for cell in cells for output in cell.outputs}
+        assert kinds == {"execute_result", "display_data"}
+        assert len(outputs(executed, "run")) == 2  # the finished progress bar, and the result
+
+
+def test_the_report_is_one_file_that_loads_nothing(report: Report) -> None:
+    page = BeautifulSoup(report.page.read_text(), "html.parser")
+    assert page.title is not None
+    assert page.title.get_text() == "From shop events to five answers"
+    assert page.find_all(["script", "iframe", "object"]) == []
+    loaded = [str(tag.get("src") or tag.get("href")) for tag in page.find_all(["img", "link"])]
+    assert len(loaded) == 1 + 1 + 5  # icon, flow, five plots
+    assert all(address.startswith("data:") for address in loaded)
+    assert "url(" not in str(page.head)
+    assert len(page.select("table thead")) == 5
+    assert page.select("details pre"), "the script is folded into <details>"
+
+
+def test_the_notebook_names_where_everything_is(second: Path, site: Site) -> None:
+    summary = page_of(second, "summary").get_text()
+    assert site.stack.analytics_data_location in summary
+    assert site.stack.queries_location in summary
+    assert f"aws glue start-job-run --job-name {site.stack.glue_job_name} --region us-west-2" in summary
+
+
+def test_without_run_job_nothing_is_started(site: Site, second: Path, connection: Connection) -> None:
+    def run_ids() -> list[str]:
+        runs = connection.client("glue").get_job_runs(JobName=site.stack.glue_job_name)["JobRuns"]
+        return [run["Id"] for run in runs]
+
+    before = run_ids()
+    executed = site.folder / "no-run.ipynb"
+    run_notebook(site.notebook, executed, {"run_job": False})
+    assert run_ids() == before
+    assert outputs(executed, "run") == []
+    assert page_of(executed, "answer-3").find("img") is not None
+
+
+def test_nbval_finds_every_cell_of_the_committed_notebook_working(site: Site, second: Path) -> None:
+    options = ("--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider")
+    done = run_command(site, "pytest", *options, site.notebook.name)
+    assert done.returncode == 0, done.stdout
+    cells = len(code_cells(nbformat.read(site.notebook, as_version=4)))
+    assert f"{cells} passed" in done.stdout
+
+
+# --- When something is wrong --------------------------------------------------------------------------------
+
+
+def test_a_missing_stack_stops_the_notebook_with_the_command_that_creates_it(
+    site: Site, tmp_path: Path
+) -> None:
+    executed = tmp_path / "failed.ipynb"
+    with pytest.raises(NotebookFailed) as caught:
+        run_notebook(site.notebook, executed, {"student_id": "nobody"})
+    assert "StackNotFound: There is no stack capstone-nobody" in caught.value.what
+    assert "aws cloudformation create-stack --stack-name capstone-nobody" in caught.value.next_step
+    (shown,) = [output for output in outputs(executed, "read-stack") if output.output_type == "error"]
+    assert not any("Traceback" in line or "botocore" in line for line in shown.traceback)
+
+
+def test_an_empty_source_bucket_stops_the_notebook(
+    connection: Connection, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    site = make_site(tmp_path_factory.mktemp("empty"), connection, "empty-bucket")
+    with pytest.raises(NotebookFailed, match="NoSourceData: There is no raw event file"):
+        run_notebook(site.notebook, site.folder / "failed.ipynb", {"student_id": "empty-bucket"})
+
+
+def test_a_script_that_raises_stops_the_notebook_with_its_own_reason(
+    connection: Connection, samples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    site = make_site(tmp_path_factory.mktemp("broken"), connection, "broken-script")
+    upload_sample_data(connection, site.stack, samples)
+    site.script.write_text("raise RuntimeError('broken on purpose')\n")
+    with pytest.raises(NotebookFailed) as caught:
+        run_notebook(
+            site.notebook,
+            site.folder / "failed.ipynb",
+            {"student_id": "broken-script", "poll_seconds": 0.5},
+        )
+    assert "JobRunFailed: Run jr_" in caught.value.what
+    assert "broken on purpose" in caught.value.what
+    assert "/aws-glue/jobs/capstone-etl-broken-script/output" in caught.value.next_step
+    assert site.script.read_text() == "raise RuntimeError('broken on purpose')\n"
+
+
+def test_an_error_of_another_kind_is_shown_with_its_traceback(tmp_path: Path) -> None:
+    cells = [nbformat.v4.new_code_cell("1 / 0")]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "other.ipynb")
+    with pytest.raises(NotebookFailed, match=r"Cell \[1\] of other.ipynb failed(.*\n)*.*ZeroDivisionError"):
+        run_notebook(tmp_path / "other.ipynb", tmp_path / "out" / "other.ipynb", {})
