@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -20,7 +21,6 @@ LINE_COLUMN = "col0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SAME_WHEN_ENCODED = re.compile(r"[A-Za-z0-9:/=._+-]*")
 _LISTING_THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
-_IGNORE_CORRUPT_FILES = "spark.sql.files.ignoreCorruptFiles"
 
 
 def read_lines(spark: SparkSession, objects: list[SourceObject], source_column: str | None) -> DataFrame:
@@ -35,24 +35,26 @@ def read_lines(spark: SparkSession, objects: list[SourceObject], source_column: 
     others = [item for item in objects if item not in marked] if marked else objects
     frames = []
     if others:
-        frames.append(_through_spark(spark, others, source_column))
+        frames.append(
+            _through_spark(spark, [item.uri for item in others], source_column, _source_uri(others))
+        )
     if marked:
-        frames.append(_through_python(spark, marked, source_column))
+        frames.append(_with_second_mark(spark, marked, source_column))
     return frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1])
 
 
-def _through_spark(spark: SparkSession, objects: list[SourceObject], source_column: str | None) -> DataFrame:
+def _through_spark(
+    spark: SparkSession, uris: list[str], source_column: str | None, source: Column
+) -> DataFrame:
     with _listing_in_driver(spark):
         text = (
             spark.read.option("lineSep", "\n")
             .option("recursiveFileLookup", "true")
             .option("__globPaths__", "false")  # A key may hold *, ? or [.
-            .text([item.uri for item in objects])
+            .text(uris)
         )
-    columns = [F.col("value").alias(LINE_COLUMN)]
-    if source_column:
-        columns.append(_source_uri(objects).alias(source_column))
-    return text.select(*columns)
+    line = F.col("value").alias(LINE_COLUMN)
+    return text.select(line, source.alias(source_column)) if source_column else text.select(line)
 
 
 def _source_uri(objects: list[SourceObject]) -> Column:
@@ -74,41 +76,29 @@ def _listing_in_driver(spark: SparkSession) -> Iterator[None]:
 
 
 # Hadoop drops a byte order mark at the start of a file, and so would change its first line. Such files are
-# rare, and are read by Python.
+# rare: they are read from a copy with a second mark for Hadoop to drop.
 
 
 def _has_byte_order_mark(path: Path) -> bool:
     try:
-        with _open(path) as file:
-            return file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return bool(file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK)
     except (OSError, EOFError, zlib.error):
         return False  # Corrupt: Spark will say so.
 
 
-def _through_python(spark: SparkSession, objects: list[SourceObject], source_column: str | None) -> DataFrame:
-    ignore_corrupt = spark.conf.get(_IGNORE_CORRUPT_FILES) == "true"
-    sources = spark.sparkContext.parallelize(
-        [(item.uri, str(item.path)) for item in objects], numSlices=len(objects)
-    )
-    rows = sources.flatMap(
-        lambda source: ((line, source[0]) for line in _lines_of(Path(source[1]), ignore_corrupt))
-    )
-    lines = spark.createDataFrame(rows, "line binary, source string")
-    columns = [F.col("line").cast("string").alias(LINE_COLUMN)]
-    if source_column:
-        columns.append(F.col("source").alias(source_column))
-    return lines.select(*columns)
-
-
-def _lines_of(path: Path, ignore_corrupt: bool) -> Iterator[bytes]:
-    with _open(path) as file:
-        try:
-            for line in file:
-                yield line.removesuffix(b"\n")
-        except (OSError, EOFError, zlib.error):
-            if not ignore_corrupt:
-                raise
-
-
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+def _with_second_mark(
+    spark: SparkSession, objects: list[SourceObject], source_column: str | None
+) -> DataFrame:
+    folder = Path(tempfile.mkdtemp(prefix="byte-order-marks-"))
+    originals = {}
+    for number, item in enumerate(objects):
+        copy = folder / f"{number}{item.path.suffix}"
+        originals[copy.name] = item.uri
+        with copy.open("wb") as target, item.path.open("rb") as source:
+            # Concatenated gzip members are one gzip file.
+            target.write(gzip.compress(_BYTE_ORDER_MARK) if copy.suffix == ".gz" else _BYTE_ORDER_MARK)
+            shutil.copyfileobj(source, target)
+    names = F.create_map(*(F.lit(text) for pair in originals.items() for text in pair))
+    original = names[F.regexp_extract("_metadata.file_path", "[^/]+$", 0)]
+    return _through_spark(spark, [(folder / name).as_uri() for name in originals], source_column, original)
