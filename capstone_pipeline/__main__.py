@@ -45,6 +45,7 @@ def run_report(options: argparse.Namespace) -> int:
     from capstone_pipeline import report  # Late: `sync` needs none of its imports.
 
     executed = options.output_dir / options.notebook.name
+    executed.with_suffix(".html").unlink(missing_ok=True)  # No old report remains when this run fails.
     print(f"Running {options.notebook.name} for {options.student_id} ...", flush=True)
     parameters = {"student_id": options.student_id, "region": options.region}
     report.run_notebook(options.notebook, executed, parameters)

@@ -29,7 +29,8 @@ font-size:11px}
 .cap .note{opacity:.7;font-size:12px;margin:.2em 0}
 .cap .pair{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}
 .cap .pair>div{overflow-x:auto;max-width:100%}
-.cap .pair img{max-width:100%;height:auto;background:#fff;border-radius:6px}
+.cap .pair img{max-width:100%;height:auto;background:#fff;border-radius:6px;padding:6px;
+box-sizing:border-box}
 .cap .plot{flex:1 1 420px;min-width:min(420px,100%)}
 .cap .badge{display:inline-block;min-width:5.5em;padding:0 .7em;border-radius:1em;text-align:center;
 font-size:12px;font-weight:600;color:#fff;background:#57606a}
