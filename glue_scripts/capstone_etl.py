@@ -18,13 +18,15 @@ rebuild it whole from the layer above; the bookmark comes last, so a killed run 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import reduce
 from io import BytesIO
 from typing import Any
@@ -163,8 +165,12 @@ UNCATEGORIZED = "uncategorized"
 
 # Event times outside these years are absurd; the tables' partition projection covers the same years.
 FIRST_YEAR, LAST_YEAR = 2020, 2039
-# Partition of an object whose key tells no arrival time, so that even its rows are visible to Athena.
-UNKNOWN_ARRIVAL = f"{FIRST_YEAR}01010000"
+# The arrival time in an object's key: its Hive folders, else its name events-YYYYMMDD-HHMMSS.
+ARRIVAL = (
+    r"^.*?/(?:year=|events-)(\d{4})(?:/month=)?(\d\d)(?:/day=)?(\d\d)(?:/hour=|-)(\d\d)(?:/minute=)?(\d\d).*$"
+)
+# Where a key tells no arrival time. Its rows go to a partition that Athena can see.
+UNKNOWN_ARRIVAL = datetime(FIRST_YEAR, 1, 1)
 
 # Copies of one event agree in these (null-safe); at-least-once delivery makes copies.
 IDENTITY = ("user_id", "session_id", "event_type", "product_id", "search_query", "event_timestamp")
@@ -284,17 +290,18 @@ def read_new_lines(glue_context: GlueContext, source_bucket: str) -> DataFrame |
 
 # Numbers are parsed wide, so that a value that does not fit is seen instead of rounded.
 WIDE_DECIMAL = DecimalType(38, 18)
-TYPED_JSON = StructType(
-    [StructField(name, STRING if name in TEXT_FIELDS else WIDE_DECIMAL) for name in RAW_EVENT.names]
-    + [StructField("unparsed", STRING)]
-)
-TEXT_JSON = StructType([StructField(name, STRING) for name in RAW_EVENT.names])
 STRICT_JSON = {
     "mode": "PERMISSIVE",
     "columnNameOfCorruptRecord": "unparsed",
     "allowSingleQuotes": "false",
     "allowNonNumericNumbers": "false",
 }
+AS_EVENT = schema(
+    **{name: STRING if name in TEXT_FIELDS else WIDE_DECIMAL for name in RAW_EVENT.names}, unparsed=STRING
+)
+AS_TEXTS = schema(**dict.fromkeys(RAW_EVENT.names, STRING))
+AS_OBJECTS = schema(**dict.fromkeys(TEXT_FIELDS, MapType(STRING, STRING)))
+AS_ARRAYS = schema(**dict.fromkeys(TEXT_FIELDS, ArrayType(STRING)))
 # One flat object and nothing behind it, in valid UTF-8 (Java decodes an invalid byte to U+FFFD).
 PLAIN_OBJECT = "^[ \\t\\r]*\\{[^{}\\[\\]\ufffd]*+\\}[ \\t\\r]*$"
 # 1e999999999 would be expanded to a billion digits by a decimal parser.
@@ -307,91 +314,72 @@ def parse_lines(lines: DataFrame) -> DataFrame:
 
     The fields are null in a rejected row, raw_line and reason are null in an accepted one.
     """
-    line, event, is_doubtful = F.col("raw_line"), F.col("event"), F.col("is_doubtful")
+    line, event = F.col("raw_line"), F.col("event")
     parsed = lines.select(
         "raw_line",
         "source_file",
         line.rlike(PLAIN_OBJECT).alias("is_plain"),
-        F.when(line.rlike(HUGE_EXPONENT), texts_only(line))
-        .otherwise(F.from_json(line, TYPED_JSON, STRICT_JSON))
-        .alias("event"),
+        F.when(~line.rlike(HUGE_EXPONENT), F.from_json(line, AS_EVENT, STRICT_JSON)).alias("event"),
     )
-    # What needs the line parsed once more is asked of the few doubtful lines only.
-    standard = parsed.select(
-        "*", (~F.col("is_plain") | event["unparsed"].isNotNull()).alias("is_doubtful")
-    ).select(
+    # The few lines that are not plainly an event are parsed again, to see what is the matter with them.
+    is_doubtful = ~F.col("is_plain") | event.isNull() | event["unparsed"].isNotNull()
+    examined = parsed.select(
         "raw_line",
         "source_file",
         "event",
-        "is_doubtful",
-        *[standardised(event[name]).alias(name) for name in TEXT_FIELDS],
-        *[
-            F.coalesce(event[name], F.when(is_doubtful, text_of_number(line, name).cast(WIDE_DECIMAL))).alias(
-                name
-            )
-            for name in NUMBER_FIELDS
-        ],
+        F.when(is_doubtful, is_one_json_object(line)).alias("is_object"),
+        F.when(is_doubtful, F.from_json(line, AS_TEXTS, STRICT_JSON)).alias("texts"),
+        F.when(is_doubtful, F.from_json(line, AS_OBJECTS, STRICT_JSON)).alias("objects"),
+        F.when(is_doubtful, F.from_json(line, AS_ARRAYS, STRICT_JSON)).alias("arrays"),
     )
-    judged = standard.select("*", is_event_time(F.col("timestamp")).alias("has_event_time")).select(
+    texts = {name: F.coalesce(event[name], F.col("texts")[name]) for name in TEXT_FIELDS}
+    numbers = {
+        name: F.coalesce(event[name], standardised(F.col("texts")[name]).cast(WIDE_DECIMAL))
+        for name in NUMBER_FIELDS
+    }
+    standard = examined.select(
         "*",
-        F.when(is_doubtful, rejection_reason(look_closer=True))
-        .otherwise(rejection_reason(look_closer=False))
-        .alias("reason"),
+        *[standardised(text).alias(name) for name, text in texts.items()],
+        *[number.alias(name) for name, number in numbers.items()],
     )
+    timed = standard.select("*", is_event_time(F.col("timestamp")).alias("has_event_time"))
+    judged = timed.select("*", rejection_reason().alias("reason"))
+
     accepted = F.col("reason").isNull()
-    delivered = {name: event[name] if name in TEXT_FIELDS else F.col(name) for name in RAW_EVENT.names}
+    delivered = {**texts, **{name: F.col(name) for name in NUMBER_FIELDS}}
     fields = [
         F.when(accepted, delivered[column.name].cast(column.dataType)).alias(column.name)
         for column in RAW_EVENT
     ]
-    return judged.select(*fields, F.when(~accepted, line).alias("raw_line"), "reason", "source_file")
+    rejected_line = F.decode(line.cast("binary"), "UTF-8")  # bytes that are no UTF-8 become U+FFFD
+    return judged.select(*fields, F.when(~accepted, rejected_line).alias("raw_line"), "reason", "source_file")
 
 
-def texts_only(line: Column) -> Column:
-    """The event of a line whose numbers must not be parsed as decimals: it is marked as not wholly parsed."""
-    event = F.from_json(line, TEXT_JSON, STRICT_JSON)
-    fields = [
-        (event[name] if name in TEXT_FIELDS else F.lit(None).cast(WIDE_DECIMAL)).alias(name)
-        for name in RAW_EVENT.names
-    ]
-    return F.struct(*fields, line.alias("unparsed"))
-
-
-def text_of_number(line: Column, name: str) -> Column:
-    """The standardised text of a field that did not parse as a number."""
-    return standardised(F.from_json(line, StructType([StructField(name, STRING)]), STRICT_JSON)[name])
-
-
-def rejection_reason(look_closer: bool) -> Column:
-    """The first rule that a parsed line breaks, null where it is an event.
-
-    Without a closer look, it takes for granted that the line is one flat JSON object with readable numbers.
-    """
-    line, event = F.col("raw_line"), F.col("event")
+def rejection_reason() -> Column:
+    """The first rule that a line breaks, null where it is an event. For the columns see `parse_lines`."""
     needs_product = F.col("event_type").isin(*TYPES_WITH_PRODUCT)
     needs_price = F.col("event_type").isin(*TYPES_WITH_PRICE)
     always, never = F.lit(True), F.lit(False)
 
-    def closer(is_broken: Column, reason: str) -> list[tuple[Column, str]]:
-        return [(is_broken, reason)] if look_closer else []
-
     def text_rules(name: str, is_required: Column) -> list[tuple[Column, str]]:
+        # Spark hands over an object or array in a text field as its JSON text.
+        is_container = F.col("objects")[name].isNotNull() | F.col("arrays")[name].isNotNull()
         return [
-            *closer(holds_container(line, name, event[name]), f"invalid_value:{name}"),
+            (is_container, f"invalid_value:{name}"),
             (is_required & F.col(name).isNull(), f"missing_field:{name}"),
         ]
 
     def number_rules(name: str, fits: DataType, minimum: int) -> list[tuple[Column, str]]:
-        number = F.col(name)
+        number, text = F.col(name), standardised(F.col("texts")[name])
         return [
-            *closer(number.isNull() & text_of_number(line, name).isNotNull(), f"invalid_value:{name}"),
+            (number.isNull() & text.isNotNull(), f"invalid_value:{name}"),
             (needs_price & number.isNull(), f"missing_field:{name}"),
             (number.isNotNull() & ~number.cast(fits).eqNullSafe(number), f"invalid_value:{name}"),
             (needs_price & (number < minimum), f"invalid_value:{name}"),
         ]
 
     rules = [
-        *closer(~is_one_json_object(line), "malformed_json"),
+        (~F.col("is_object"), "malformed_json"),
         *text_rules("timestamp", is_required=always),
         (~F.col("has_event_time"), "invalid_value:timestamp"),
         *text_rules("user_id", is_required=always),
@@ -408,15 +396,15 @@ def rejection_reason(look_closer: bool) -> Column:
 
 
 def is_one_json_object(line: Column) -> Column:
-    """True where the line is strict JSON in valid UTF-8, an object, with nothing behind it.
+    """True where the line is strict JSON in valid UTF-8, an object, with nothing behind it; never null.
 
     Spark's parser stops behind the first value. Only a line that is one single value parses both as a member
     of an object and as the first of two elements of an array.
     """
-    anything = StructType([StructField("unparsed", STRING)])
+    anything = schema(unparsed=STRING)
     as_member = F.from_json(
         F.concat(F.lit('{"event":'), line, F.lit(',"complete":true}')),
-        StructType([StructField("event", anything), StructField("complete", STRING)]),
+        schema(event=anything, complete=STRING),
         STRICT_JSON,
     )
     as_element = F.from_json(F.concat(F.lit("["), line, F.lit(",{}]")), ArrayType(anything), STRICT_JSON)
@@ -426,15 +414,6 @@ def is_one_json_object(line: Column) -> Column:
     line_bytes = line.cast("binary")
     is_utf8 = F.encode(F.decode(line_bytes, "UTF-8"), "UTF-8") == line_bytes
     return F.coalesce(stands_alone & is_utf8, F.lit(False))
-
-
-def holds_container(line: Column, name: str, value: Column) -> Column:
-    """True where a text field holds a JSON object or array: Spark hands that over as its JSON text."""
-    as_object = F.from_json(line, StructType([StructField(name, MapType(STRING, STRING))]), STRICT_JSON)[name]
-    as_array = F.from_json(line, StructType([StructField(name, ArrayType(STRING))]), STRICT_JSON)[name]
-    return F.when(value.startswith("{"), as_object.isNotNull()).when(
-        value.startswith("["), as_array.isNotNull()
-    )
 
 
 def standardised(text: Column) -> Column:
@@ -465,12 +444,31 @@ def all_of(conditions: Iterable[Column]) -> Column:
 
 @dataclass(frozen=True)
 class RawObject:
-    """A raw object of this run, and where its slices of the bronze tables belong."""
+    """A raw object, and where its slices of the bronze tables belong."""
 
     source_file: str
-    slice: str
-    minute_folder: str
-    day_folder: str
+
+    @property
+    def arrival(self) -> datetime:
+        """When it arrived, to the minute."""
+        try:
+            arrival = datetime.strptime(re.sub(ARRIVAL, r"\1\2\3\4\5", self.source_file), "%Y%m%d%H%M")
+        except ValueError:
+            return UNKNOWN_ARRIVAL
+        return arrival if FIRST_YEAR <= arrival.year <= LAST_YEAR else UNKNOWN_ARRIVAL
+
+    @property
+    def slice(self) -> str:
+        return hashlib.sha256(self.source_file.encode()).hexdigest()[:16]
+
+    @property
+    def partition(self) -> dict[str, str]:
+        formats = ("%Y", "%m", "%d", "%H", "%M")
+        return {name: self.arrival.strftime(code) for name, code in zip(BY_MINUTE, formats, strict=True)}
+
+    def glob(self, table: Table) -> str:
+        """Matches the files of its slice of a bronze table."""
+        return "/".join(f"{name}={self.partition[name]}" for name in table.partitions) + f"/{self.slice}-*"
 
 
 @dataclass(frozen=True)
@@ -487,7 +485,6 @@ class Delivery:
     """The parsed lines of this run (schema: see `parse_lines`) and what one pass over them told."""
 
     events: DataFrame
-    placement: DataFrame  # a row an object: source_file, slice, year, month, day, hour, minute
     objects: list[RawObject]
     days: dict[date, DeliveredDay]
     lines: int
@@ -570,43 +567,20 @@ def describe(events: DataFrame) -> Delivery:
     """Parsed lines -> the delivery. This is the one action that reads, parses and caches the raw lines."""
     events = events.persist(StorageLevel.MEMORY_AND_DISK)
     time = cleaned_time()
-    arrived = arrival(F.col("source_file"))
-    counted = (
-        events.groupBy("source_file", F.to_date(time).alias("event_date"))
-        .agg(
-            F.count("*").alias("rows"),
-            F.count("reason").alias("rejected"),
-            F.unix_micros(F.min(time)).alias("first_time"),
-            F.unix_micros(F.max(time)).alias("last_time"),
-        )
-        .select(
-            "*",
-            F.substring(F.sha1("source_file"), 1, 16).alias("slice"),
-            *[
-                F.substring(arrived, start, length).alias(column)
-                for column, start, length in zip(BY_MINUTE, (1, 5, 7, 9, 11), (4, 2, 2, 2, 2), strict=True)
-            ],
-        )
-        .persist()
+    counts = events.groupBy("source_file", F.to_date(time).alias("event_date")).agg(
+        F.count("*").alias("rows"),
+        F.count("reason").alias("rejected"),
+        F.unix_micros(F.min(time)).alias("first_time"),
+        F.unix_micros(F.max(time)).alias("last_time"),
     )
-    rows = counted.collect()
-    objects = {
-        row["source_file"]: RawObject(
-            row["source_file"],
-            row["slice"],
-            minute_folder="/".join(f"{column}={row[column]}" for column in BY_MINUTE),
-            day_folder="/".join(f"{column}={row[column]}" for column in BY_DAY),
-        )
-        for row in rows
-    }
+    rows = counts.collect()
     by_day: dict[date, list[Any]] = {}
     for row in rows:
         if row["event_date"] is not None:
             by_day.setdefault(row["event_date"], []).append(row)
     return Delivery(
         events=events,
-        placement=counted.select("source_file", "slice", *BY_MINUTE).distinct(),
-        objects=list(objects.values()),
+        objects=[RawObject(source_file) for source_file in sorted({row["source_file"] for row in rows})],
         days={
             day: DeliveredDay(
                 rows=sum(row["rows"] for row in day_rows),
@@ -618,20 +592,6 @@ def describe(events: DataFrame) -> Delivery:
         lines=sum(row["rows"] for row in rows),
         rejected=sum(row["rejected"] for row in rows),
     )
-
-
-def arrival(source_file: Column) -> Column:
-    """Arrival time YYYYMMDDHHMM of a raw object: from its Hive folders, else from events-YYYYMMDD-HHMMSS."""
-    folders = r"year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)/minute=(\d\d)/"
-    name = r"events-(\d{8})-(\d{4})\d\d[^/]*$"
-    from_folders = F.concat(*[F.regexp_extract(source_file, folders, group) for group in range(1, 6)])
-    from_name = F.concat(*[F.regexp_extract(source_file, name, group) for group in (1, 2)])
-
-    def checked(digits: Column) -> Column:
-        iso = F.regexp_replace(digits, r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)", "$1-$2-$3 $4:$5:00")
-        return F.when(F.year(iso.cast(TIMESTAMP)).between(FIRST_YEAR, LAST_YEAR), digits)
-
-    return F.coalesce(checked(from_folders), checked(from_name), F.lit(UNKNOWN_ARRIVAL))
 
 
 # --- The lake: slices of tables, staged and then moved into place -------------------------------------------
@@ -682,6 +642,11 @@ class Lake(Bucket):
         self.stage(table, rows)
         self.publish(table, self.staged(table), replaces)
 
+    def replace_all(self, *replacements: tuple[Table, DataFrame, list[str]]) -> None:
+        """Several times `replace`, side by side: small writes wait more than they work."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda replacement: self.replace(*replacement), replacements))
+
 
 def target_of(file: StagedFile, table: Table) -> str:
     return "/".join(
@@ -706,25 +671,23 @@ def with_day_partition(rows: DataFrame) -> DataFrame:
 
 def refresh_bronze(lake: Lake, delivery: Delivery) -> None:
     """Give each raw object of this run its slice of events and of events_rejected, in place of any it had."""
-    accepted, rejected = TABLES["bronze.events"], TABLES["bronze.events_rejected"]
-    placed = delivery.events.join(F.broadcast(delivery.placement), "source_file")
-    is_accepted = F.col("reason").isNull()
-    lake.replace(
-        accepted,
-        placed.where(is_accepted),
-        replaces=[f"{one.minute_folder}/{one.slice}-*" for one in delivery.objects],
+    placement = lake.spark.createDataFrame(
+        [(one.source_file, one.slice, *one.partition.values()) for one in delivery.objects],
+        schema(**dict.fromkeys(("source_file", "slice", *BY_MINUTE), STRING)),
     )
-    lake.replace(
-        rejected,
-        placed.where(~is_accepted),
-        replaces=[f"{one.day_folder}/{one.slice}-*" for one in delivery.objects],
+    placed = delivery.events.join(F.broadcast(placement), "source_file")
+    is_accepted = F.col("reason").isNull()
+    accepted, rejected = TABLES["bronze.events"], TABLES["bronze.events_rejected"]
+    lake.replace_all(
+        (accepted, placed.where(is_accepted), [one.glob(accepted) for one in delivery.objects]),
+        (rejected, placed.where(~is_accepted), [one.glob(rejected) for one in delivery.objects]),
     )
 
 
 def days_changed_by_redelivery(lake: Lake, delivery: Delivery) -> set[date]:
     """The days of events in objects that bronze holds with other content: all that they held and hold now."""
     table = TABLES["bronze.events"]
-    slices = [f"{one.minute_folder}/{one.slice}-*" for one in delivery.objects]
+    slices = [one.glob(table) for one in delivery.objects]
     with ThreadPoolExecutor(max_workers=16) as threads:
         delivered_before = any(threads.map(lambda glob: lake.exists(f"{table.location}/{glob}"), slices))
     if not delivered_before:
@@ -777,16 +740,20 @@ def with_silver_columns(events: DataFrame) -> DataFrame:
     return dated.select(*TABLES["silver.events_cleaned"].columns.names)
 
 
-def distinct_events(copies: DataFrame) -> DataFrame:
-    """Rows of silver's columns -> one row an event, whatever the number and order of its copies.
+def distinct_events(copies: DataFrame, objects: Iterable[RawObject]) -> DataFrame:
+    """Rows of silver's columns, from these raw objects -> one row an event, however its copies are ordered.
 
     Its price, quantity and category are those of the most recent copy: latest arrival, then last file name,
     then greatest values. source_file is the first object that delivered exactly these, so that a mere
     repetition in a later object changes nothing.
     """
-    by_arrival = Window.orderBy(arrival(F.col("source_file")), "source_file")
-    sources = copies.select("source_file").distinct()
-    deliveries = F.broadcast(sources.select("source_file", F.row_number().over(by_arrival).alias("delivery")))
+    in_order = sorted(objects, key=lambda one: (one.arrival, one.source_file))
+    deliveries = F.broadcast(
+        copies.sparkSession.createDataFrame(
+            [(one.source_file, number) for number, one in enumerate(in_order)],
+            schema(source_file=STRING, delivery=INT),
+        )
+    )
     versions = (
         copies.join(deliveries, "source_file")
         .groupBy(*IDENTITY, *PAYLOAD)
@@ -826,7 +793,7 @@ def stage_new_events(lake: Lake, delivery: Delivery, days: Iterable[date]) -> Si
         )
         for part in parts.values()
     )
-    delivered = distinct_events(clean(delivery.accepted_events).where(in_days))
+    delivered = distinct_events(clean(delivery.accepted_events).where(in_days), delivery.objects)
     existing = lake.read(table, [day_folder(day) for day in parts]).where(in_time)
     compared = with_day_partition(compare(delivered, existing))
 
@@ -861,7 +828,9 @@ def compare(delivered: DataFrame, existing: DataFrame) -> DataFrame:
 
 
 def order_of_arrival(source_file: str) -> Column:
-    return F.struct(arrival(F.col(source_file)), F.col(source_file))
+    """Comparable: by arrival, then by name. (An unknown arrival, which is no number, comes first.)"""
+    arrival = F.regexp_replace(source_file, ARRIVAL, "$1$2$3$4$5")
+    return F.struct(F.when(arrival.rlike(r"^\d{12}$"), arrival), F.col(source_file))
 
 
 def rebuild_silver(lake: Lake, days: set[date]) -> None:
@@ -873,7 +842,8 @@ def rebuild_silver(lake: Lake, days: set[date]) -> None:
     earliest, latest = min(days) - timedelta(days=1), max(days) + timedelta(days=2)
     is_near = time.between(earliest.isoformat(), latest.isoformat()) | (time < "0")
     copies = clean(lake.read(TABLES["bronze.events"]).where(is_near)).where(F.col("event_date").isin(*days))
-    rows = with_day_partition(distinct_events(copies)).select("*", F.lit(NEW_EVENTS).alias("slice"))
+    sources = [RawObject(row["source_file"]) for row in copies.select("source_file").distinct().collect()]
+    rows = with_day_partition(distinct_events(copies, sources)).select("*", F.lit(NEW_EVENTS).alias("slice"))
     lake.replace(table, rows, replaces=[f"{day_folder(day)}/*" for day in days])
 
 
@@ -898,13 +868,18 @@ def refresh_gold(lake: Lake, days: set[date]) -> None:
         "gold.conversion_funnel": conversion_funnel(cube_of_all_time),
         "gold.top_products": top_products(cube_of_all_time),
     }
-    for name, rows in daily.items():
-        slices = rows.select("*", F.date_format("event_date", "yyyy-MM-dd").alias("slice"))
-        lake.replace(TABLES[name], slices.repartition(1), replaces=[f"{day:%Y-%m-%d}-*" for day in days])
-    for name, rows in over_all_time.items():
-        lake.replace(
-            TABLES[name], rows.select("*", F.lit("all").alias("slice")).repartition(1), replaces=["all-*"]
-        )
+    slice_of_day, slice_of_all = F.date_format("event_date", "yyyy-MM-dd"), F.lit("all")
+    lake.replace_all(
+        *[
+            (TABLES[name], in_one_file(rows, slice_of_day), [f"{day:%Y-%m-%d}-*" for day in days])
+            for name, rows in daily.items()
+        ],
+        *[(TABLES[name], in_one_file(rows, slice_of_all), ["all-*"]) for name, rows in over_all_time.items()],
+    )
+
+
+def in_one_file(rows: DataFrame, slice_name: Column) -> DataFrame:
+    return rows.select("*", slice_name.alias("slice")).repartition(1)
 
 
 def event_cube(events: DataFrame) -> DataFrame:
@@ -1039,6 +1014,7 @@ def run(glue_context: GlueContext, source_bucket: str, analytics_bucket: str) ->
         refresh_gold(lake, days_delivered | days_to_rebuild)
         summarise("gold", days=sorted(map(str, days_delivered | days_to_rebuild)))
     lake.delete(PENDING_DAYS)
+    lake.delete(STAGING)
 
 
 def configure(spark: SparkSession) -> None:

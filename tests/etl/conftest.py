@@ -1,0 +1,45 @@
+"""One Spark session for all tests of the ETL script."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from local_aws.glue.spark import s3_on_folders
+from local_aws.java import java_home
+from tests.etl.workbench import LAKE, RAW, Workbench
+
+
+@pytest.fixture(scope="session")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("buckets")
+
+
+@pytest.fixture(scope="session")
+def spark(buckets: Path) -> Iterator[SparkSession]:
+    """Spark as small as the data: a few partitions, no UI."""
+    os.environ["JAVA_HOME"] = java_home()
+    builder = SparkSession.builder.master("local[2]").appName("capstone-etl-tests")
+    settings = {
+        **s3_on_folders({name: buckets / name for name in (RAW, LAKE)}),
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.memory": "2g",
+        "spark.sql.warehouse.dir": str(buckets / "warehouse"),
+        "spark.log.level": "ERROR",
+    }
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def workbench(spark: SparkSession, buckets: Path) -> Workbench:
+    return Workbench(spark, buckets)
