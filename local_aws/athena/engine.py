@@ -107,13 +107,11 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
             connection.execute("SET TimeZone = 'UTC'")
             for macro in MACROS:
                 connection.execute(macro)
-            scanner = Scanner(session.catalog, session.store, connection, work_dir)
+            scanner = Scanner(session.catalog, session.store, connection)
             scanned = 0
             for reference in planned.references:
-                scan = scanner.scan(reference)
+                scanned += scanner.create_view(reference)
                 session.cancellation.check()
-                connection.execute(scan.view_sql)
-                scanned += scan.bytes
             if session.scan_limit is not None and scanned > session.scan_limit:
                 raise QueryCancelled(
                     f"Bytes scanned limit was exceeded: the query reads {scanned} bytes and its workgroup "

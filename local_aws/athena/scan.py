@@ -7,12 +7,8 @@ partitions (whole files for text formats): what Athena bills before its row-grou
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
@@ -22,7 +18,7 @@ from local_aws.athena import partitions
 from local_aws.athena.catalog import Catalog, Column, Table
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.partitions import Location, Values
-from local_aws.athena.storage import ObjectStore, StoredObject, parquet_footer
+from local_aws.athena.storage import ObjectStore, ParquetFooter, StoredObject, parquet_footer
 from local_aws.athena.types import is_readable_as
 
 Placed = tuple[Values, StoredObject]
@@ -40,39 +36,37 @@ class Reference:
     partition_predicates: tuple[exp.Expr, ...]
 
 
-@dataclass(frozen=True)
-class Scan:
-    """The SQL of a reference's view, and how many bytes reading it takes."""
-
-    view_sql: str
-    bytes: int
-
-
 class Scanner:
-    """Prepares the scans of one query; `work_dir` is the query's own and removed with it."""
+    """Prepares the scans of one query in its DuckDB connection."""
 
-    def __init__(
-        self, catalog: Catalog, store: ObjectStore, connection: duckdb.DuckDBPyConnection, work_dir: Path
-    ) -> None:
+    def __init__(self, catalog: Catalog, store: ObjectStore, connection: duckdb.DuckDBPyConnection) -> None:
         self.catalog = catalog
         self.store = store
         self.connection = connection
-        self.work_dir = work_dir
 
-    def scan(self, reference: Reference) -> Scan:
-        """Fetch what the reference reads. Raises QueryFailed when its table cannot be read."""
-        placed = self._prune(reference, self._placed_objects(reference.table))
-        if not placed:
-            return Scan(_view(reference, _empty_relation(reference.table)), 0)
-        files = self.store.fetch(item for _, item in placed)
-        paths = [self._stage(reference, values, item, files[item]) for values, item in placed]
-        kind = _file_format(reference.table)
-        if kind == "parquet":
-            relation, size = self._parquet(reference, placed, files, paths)
+    def create_view(self, reference: Reference) -> int:
+        """Fetch what the reference reads and create its view; returns the bytes that reading it takes.
+
+        Raises QueryFailed when its table cannot be read.
+        """
+        table = reference.table
+        placed = self._prune(reference, self._placed_objects(table))
+        items = [item for _, item in placed]
+        files = self.store.fetch(items)
+        kind = _file_format(table)
+        size = sum(item.size for item in items)
+        if not items:
+            relation = _empty_relation(table)
+        elif kind == "parquet":
+            footers = [parquet_footer(item, files[item]) for item in items]
+            size = sum(f.compressed_bytes.get(name, 0) for f in footers for name in reference.used_columns)
+            relation = _parquet_relation(table, items, [files[item] for item in items], footers)
         else:
-            relation = _text_relation(reference.table, kind, paths)
-            size = sum(item.size for _, item in placed)
-        return Scan(_view(reference, relation), size)
+            relation = _text_relation(table, kind, [files[item] for item in items])
+        if items and table.partition_keys:
+            relation += self._partition_join(reference, [values for values, _ in placed])
+        self.connection.execute(f"CREATE VIEW {_quoted(reference.view)} AS {relation}")
+        return size
 
     def _placed_objects(self, table: Table) -> list[Placed]:
         """The table's objects with their partitions' values (none for a table without partitions)."""
@@ -100,68 +94,59 @@ class Scanner:
         """Without the objects of partitions that the query's predicates exclude."""
         if not reference.partition_predicates or not placed:
             return placed
-        keys = reference.table.partition_keys
         distinct = sorted({values for values, _ in placed})
-        columns = {f"v{index}": [values[index] for values in distinct] for index in range(len(keys))}
-        self.connection.register("partition_values", pa.table(columns))
-        typed = ", ".join(
-            f"CAST(v{index} AS {key.data_type.sql('duckdb')}) AS {_quoted(key.name)}"
-            for index, key in enumerate(keys)
-        )
+        name = f"{reference.view}_distinct"
+        self._create_values(name, reference.table, distinct)
         condition = " AND ".join(f"({part.sql('duckdb')})" for part in reference.partition_predicates)
-        raw = ", ".join(columns)
         rows = self.connection.execute(
-            f"SELECT {raw} FROM (SELECT {raw}, {typed} FROM partition_values) AS {_quoted(reference.alias)} "
-            f"WHERE {condition}"
+            f"SELECT file_index FROM {_quoted(name)} AS {_quoted(reference.alias)} WHERE {condition}"
         ).fetchall()
-        self.connection.unregister("partition_values")
-        kept = set(rows)
+        kept = {distinct[index] for (index,) in rows}
         return [(values, item) for values, item in placed if values in kept]
 
-    def _stage(self, reference: Reference, values: Values, item: StoredObject, file: Path) -> Path:
-        """A link to the cached file under a folder that spells its partition, as DuckDB reads it."""
-        keys = reference.table.partition_keys
-        folders = [f"{key.name}={quote(value, safe='')}" for key, value in zip(keys, values, strict=True)]
-        folder = self.work_dir.joinpath(reference.view, *folders)
-        folder.mkdir(parents=True, exist_ok=True)
-        suffix = "".join(Path(item.key).suffixes[-2:])
-        link = folder / (hashlib.sha256(item.key.encode()).hexdigest() + suffix)
-        os.link(file, link)
-        return link
+    def _partition_join(self, reference: Reference, values: list[Values]) -> str:
+        """The join that gives each row its file's partition values, by the file's place in the list read."""
+        name = f"{reference.view}_partitions"
+        self._create_values(name, reference.table, values)
+        return f" JOIN {_quoted(name)} AS p ON f.file_index = p.file_index"
 
-    def _parquet(
-        self, reference: Reference, placed: list[Placed], files: dict[StoredObject, Path], paths: list[Path]
-    ) -> tuple[str, int]:
-        """Relation and bytes of a Parquet table; columns are matched by name, as Athena does."""
-        table = reference.table
-        footers = [(item, parquet_footer(item, files[item])) for _, item in placed]
-        stored_names: dict[str, str] = {}
-        for item, footer in footers:
-            for column in table.columns:
-                stored = footer.types.get(column.name)
-                if stored is not None and not is_readable_as(stored, column.data_type):
-                    raise QueryFailed(
-                        "HIVE_BAD_DATA",
-                        f"Field {column.name}'s type {stored} in parquet file {item.url} is incompatible "
-                        f"with type {column.type} defined in table schema",
-                    )
-            stored_names.update(footer.stored_names)
-        is_uniform = all(footer.types == footers[0][1].types for _, footer in footers)
-        source = (
-            f"read_parquet({_path_list(paths)}, union_by_name = {str(not is_uniform).lower()}, "
-            f"{_hive_options(table)})"
+    def _create_values(self, name: str, table: Table, values: list[Values]) -> None:
+        """A table of partition values in the types of the keys, numbered by `file_index`."""
+        keys = table.partition_keys
+        texts = {f"v{index}": [row[index] for row in values] for index in range(len(keys))}
+        self.connection.register("texts", pa.table({"file_index": pa.array(range(len(values))), **texts}))
+        typed = ", ".join(
+            f"CAST(v{index} AS {_engine_type(key)}) AS {_quoted(key.name)}" for index, key in enumerate(keys)
         )
-        projections = [_parquet_column(column, stored_names.get(column.name)) for column in table.columns] + [
-            _quoted(key.name) for key in table.partition_keys
-        ]
-        size = sum(
-            footer.compressed_bytes.get(name, 0) for _, footer in footers for name in reference.used_columns
-        )
-        return f"SELECT {', '.join(projections)} FROM {source}", size
+        self.connection.execute(f"CREATE TABLE {_quoted(name)} AS SELECT file_index, {typed} FROM texts")
+        self.connection.unregister("texts")
 
 
-def _view(reference: Reference, relation: str) -> str:
-    return f"CREATE VIEW {_quoted(reference.view)} AS {relation}"
+def _parquet_relation(
+    table: Table, items: list[StoredObject], paths: list[Path], footers: list[ParquetFooter]
+) -> str:
+    """SELECT of the table's columns, matched by name as Athena does. Raises QueryFailed (HIVE_BAD_DATA)."""
+    stored_names: dict[str, str] = {}
+    for item, footer in zip(items, footers, strict=True):
+        for column in table.columns:
+            stored = footer.types.get(column.name)
+            if stored is not None and not is_readable_as(stored, column.data_type):
+                raise QueryFailed(
+                    "HIVE_BAD_DATA",
+                    f"Field {column.name}'s type {stored} in parquet file {item.url} is incompatible "
+                    f"with type {column.type} defined in table schema",
+                )
+        stored_names.update(footer.stored_names)
+    is_uniform = all(footer.types == footers[0].types for footer in footers)
+    options = "hive_partitioning = false" + ("" if is_uniform else ", union_by_name = true")
+    columns = [_parquet_column(column, stored_names.get(column.name)) for column in table.columns]
+    return _select(table, columns, f"read_parquet({_path_list(paths)}, {options})")
+
+
+def _select(table: Table, columns: list[str], source: str) -> str:
+    """Columns of the files `f`, and the partition keys of `p`, which the caller joins."""
+    keys = [f"p.{_quoted(key.name)}" for key in table.partition_keys]
+    return f"SELECT {', '.join(columns + keys)} FROM {source} AS f"
 
 
 def _empty_relation(table: Table) -> str:
@@ -175,8 +160,8 @@ def _empty_relation(table: Table) -> str:
 
 def _parquet_column(column: Column, stored_name: str | None) -> str:
     """A catalog column from the file's column of that name; NULL where no file has it."""
-    value = "NULL" if stored_name is None else _quoted(stored_name)
-    cast = f"CAST({value} AS {column.data_type.sql('duckdb')})"
+    value = "NULL" if stored_name is None else f"f.{_quoted(stored_name)}"
+    cast = f"CAST({value} AS {_engine_type(column)})"
     if column.data_type.this == exp.DType.TIMESTAMP and stored_name is not None:
         # Athena's timestamps have milliseconds; Trino rounds the file's finer ones, half up.
         cast = f"date_trunc('millisecond', {cast} + INTERVAL 500 MICROSECOND)"
@@ -201,28 +186,27 @@ def _file_format(table: Table) -> str:
 
 
 def _text_relation(table: Table, kind: str, paths: list[Path]) -> str:
-    """Relation of a table of JSON lines or delimited text; compression follows the objects' extensions."""
+    """SELECT of a table of JSON lines or delimited text; compression follows the objects' extensions."""
     if kind == "json":
+        fields = ", ".join(f"{_text(c.name)}: {_text(_engine_type(c))}" for c in table.columns)
         source = (
-            f"read_json({_path_list(paths)}, format = 'newline_delimited', "
-            f"columns = {_struct(table.columns)}, ignore_errors = {_malformed_json_ignored(table)}, "
-            f"{_hive_options(table)})"
+            f"read_json({_path_list(paths)}, format = 'newline_delimited', columns = {{{fields}}}, "
+            f"ignore_errors = {_malformed_json_ignored(table)}, hive_partitioning = false)"
         )
-        columns = [_quoted(column.name) for column in table.all_columns]
-        return f"SELECT {', '.join(columns)} FROM {source}"
+        return _select(table, [f"f.{_quoted(column.name)}" for column in table.columns], source)
     delimiter, quotes = _csv_dialect(table)
-    raw = "{" + ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(table.columns))) + "}"
+    raw = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(table.columns)))
     source = (
-        f"read_csv({_path_list(paths)}, auto_detect = false, header = false, columns = {raw}, "
+        f"read_csv({_path_list(paths)}, auto_detect = false, header = false, columns = {{{raw}}}, "
         f"skip = {int(table.parameters.get('skip.header.line.count', 0))}, delim = {_text(delimiter)}, "
         f"quote = {_text(quotes)}, escape = {_text(quotes)}, null_padding = true, strict_mode = false, "
-        f"{_hive_options(table)})"
+        "hive_partitioning = false)"
     )
     columns = [
-        f"TRY_CAST(c{index} AS {column.data_type.sql('duckdb')}) AS {_quoted(column.name)}"
+        f"TRY_CAST(f.c{index} AS {_engine_type(column)}) AS {_quoted(column.name)}"
         for index, column in enumerate(table.columns)
-    ] + [_quoted(key.name) for key in table.partition_keys]
-    return f"SELECT {', '.join(columns)} FROM {source}"
+    ]
+    return _select(table, columns, source)
 
 
 def _csv_dialect(table: Table) -> tuple[str, str]:
@@ -239,14 +223,8 @@ def _malformed_json_ignored(table: Table) -> str:
     return "true" if table.serde_parameters.get("ignore.malformed.json", "").lower() == "true" else "false"
 
 
-def _hive_options(table: Table) -> str:
-    if not table.partition_keys:
-        return "hive_partitioning = false"
-    return f"hive_partitioning = true, hive_types = {_struct(table.partition_keys)}"
-
-
-def _struct(columns: Iterable[Column]) -> str:
-    return "{" + ", ".join(f"{_text(c.name)}: {_text(c.data_type.sql('duckdb'))}" for c in columns) + "}"
+def _engine_type(column: Column) -> str:
+    return column.data_type.sql("duckdb")
 
 
 def _path_list(paths: list[Path]) -> str:
