@@ -12,7 +12,6 @@ import contextlib
 import errno
 import fcntl
 import importlib
-import importlib.util
 import logging
 import os
 import shutil
@@ -100,8 +99,7 @@ def serve(state_dir: Path, port: int, *, until_stdin_closes: bool = False) -> in
 def install_extensions() -> None:
     """Patch MiniStack in this process. Extensions fail loudly when an upgrade has moved the ground."""
     for name in EXTENSIONS:
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).install()
+        importlib.import_module(name).install()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from ministack.core.concurrency import spawn_background
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, new_uuid
 from ministack.services import athena as ministack_athena
+from ministack.services import s3 as ministack_s3
 
 from local_aws.athena import results, statements
 from local_aws.athena.catalog import CATALOG_NAME, Catalog
@@ -29,7 +30,7 @@ from local_aws.athena.engine import Cancellation, Session
 from local_aws.athena.errors import QueryCancelled, QueryFailed
 from local_aws.athena.partitions import Location
 from local_aws.athena.results import Cell, Result
-from local_aws.athena.storage import ObjectStore
+from local_aws.athena.storage import ObjectStore, StoredObject
 from local_aws.athena.types import ResultColumn
 from local_aws.session import LocalSession
 
@@ -204,11 +205,16 @@ def _session(execution: Execution, limit: int | None) -> Session:
     return Session(
         database=context["Database"].strip('`"').lower(),
         catalog=Catalog(_client("glue")),
-        store=ObjectStore(_client("s3"), state_dir / "athena-cache"),
+        store=ObjectStore(_client("s3"), _read_object, state_dir / "athena-cache"),
         temporary=state_dir / "tmp",
         scan_limit=limit,
         cancellation=_cancellations[execution["QueryExecutionId"]],
     )
+
+
+def _read_object(item: StoredObject) -> bytes | None:
+    """An object's content, straight from MiniStack: over HTTP, hundreds of small files would take seconds."""
+    return ministack_s3._get_object_data(item.bucket, item.key)
 
 
 def _store(execution: Execution, result: Result, output: Location, store: ObjectStore) -> None:

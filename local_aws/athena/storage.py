@@ -1,4 +1,4 @@
-"""Objects of S3 as local files for the query engine: listed, fetched and cached through the S3 API.
+"""Objects of S3 as local files for the query engine: listed, fetched and cached.
 
 Files are cached by their ETag, so an object is fetched once however many queries read it. The cache is
 private to the embedded AWS and may be removed at any time.
@@ -10,8 +10,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from local_aws.athena.partitions import Location
 CACHE_LIMIT_BYTES = 4 * 1024**3
 """The least recently used files go when the cache grows beyond this."""
 
-_FETCH_THREADS = 8
 _FOOTERS_KEPT = 20_000
 
 _lock = threading.Lock()
@@ -62,11 +60,18 @@ class ParquetFooter:
     compressed_bytes: dict[str, int]
 
 
-class ObjectStore:
-    """Objects of one account's buckets, with a cache of their contents in `cache_dir`."""
+Reader = Callable[[StoredObject], bytes | None]
 
-    def __init__(self, s3: Any, cache_dir: Path) -> None:
+
+class ObjectStore:
+    """Objects of one account's buckets, with a cache of their contents in `cache_dir`.
+
+    `s3` lists and writes them; `read` returns the content of one, None when it is gone.
+    """
+
+    def __init__(self, s3: Any, read: Reader, cache_dir: Path) -> None:
         self.s3 = s3
+        self.read = read
         self.cache_dir = cache_dir
 
     def list(self, location: Location) -> list[StoredObject]:
@@ -93,9 +98,9 @@ class ObjectStore:
         self.cache_dir.mkdir(parents=True, exist_ok=True)
         paths = {item: self.cache_dir / item.cache_name for item in objects}
         missing = [(item, path) for item, path in paths.items() if not _is_cached(path)]
+        for item, path in missing:
+            self._save(item, path)
         if missing:
-            with ThreadPoolExecutor(_FETCH_THREADS, thread_name_prefix="athena-fetch") as pool:
-                list(pool.map(lambda pair: self._download(*pair), missing))
             self._shrink(keep=set(paths.values()))
         return paths
 
@@ -112,19 +117,12 @@ class ObjectStore:
                 f"{error.response['Error']['Message']}",
             ) from error
 
-    def _download(self, item: StoredObject, path: Path) -> None:
-        staged = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-        try:
-            # IfMatch: the key may have been overwritten since it was listed.
-            body = self.s3.get_object(Bucket=item.bucket, Key=item.key, IfMatch=item.etag)["Body"]
-        except ClientError as error:
-            raise QueryFailed(
-                "HIVE_CURSOR_ERROR",
-                f"{item.url} changed while it was read: {error.response['Error']['Message']}",
-            ) from error
-        with staged.open("wb") as file:
-            for chunk in body.iter_chunks(1024 * 1024):
-                file.write(chunk)
+    def _save(self, item: StoredObject, path: Path) -> None:
+        content = self.read(item)
+        if content is None or not _is_content_of(item, content):
+            raise QueryFailed("HIVE_CURSOR_ERROR", f"{item.url} was changed or deleted while it was read")
+        staged = path.with_name(f"{path.name}.{threading.get_ident()}.part")
+        staged.write_bytes(content)
         staged.replace(path)
 
     def _shrink(self, keep: set[Path]) -> None:
@@ -169,6 +167,14 @@ def parquet_footer(item: StoredObject, path: Path) -> ParquetFooter:
         while len(_footers) > _FOOTERS_KEPT:
             _footers.popitem(last=False)
     return footer
+
+
+def _is_content_of(item: StoredObject, content: bytes) -> bool:
+    """Whether the content is the one that was listed; a multipart ETag is no checksum, so size decides."""
+    etag = item.etag.strip('"')
+    if len(content) != item.size:
+        return False
+    return "-" in etag or hashlib.md5(content, usedforsecurity=False).hexdigest() == etag
 
 
 def _is_cached(path: Path) -> bool:

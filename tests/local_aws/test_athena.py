@@ -656,7 +656,7 @@ def test_results_survive_a_restart_and_unfinished_queries_end_failed(tmp_path: A
 
 def test_ministack_still_has_what_athena_builds_on() -> None:
     from ministack.core import concurrency, responses
-    from ministack.services import athena
+    from ministack.services import athena, s3
 
     handler = ["method", "path", "headers", "body", "query_params"]
     assert list(inspect.signature(athena.handle_request).parameters) == handler
@@ -664,6 +664,7 @@ def test_ministack_still_has_what_athena_builds_on() -> None:
     assert list(inspect.signature(athena._parse_ddl).parameters) == ["query"]
     assert list(inspect.signature(athena._create_table_input).parameters) == ["ddl"]
     assert list(inspect.signature(athena._execution_out).parameters) == ["ex"]
+    assert list(inspect.signature(s3._get_object_data).parameters)[:2] == ["bucket_name", "key"]
     assert list(inspect.signature(responses.error_response_json).parameters)[:3] == [
         "code",
         "message",

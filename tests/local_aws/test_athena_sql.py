@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     nothing: Any = None
 
     def run_statement(sql: str) -> Result:
-        store = ObjectStore(nothing, Path(folder))
+        store = ObjectStore(nothing, nothing, Path(folder))
         session = Session("shop", CatalogOfOneView(nothing), store, folder)
         return statements.run(sql, [], session, "query-id", Location("results", ""))
 
