@@ -59,12 +59,13 @@ def status(options: argparse.Namespace) -> int:
         print(f"stopped    (state directory {state_dir})")
         return 1
     since = datetime.fromtimestamp(record.started).strftime("%Y-%m-%d %H:%M:%S")
-    print(f"{'running' if server.is_healthy(record) else 'not answering'}")
+    is_healthy = server.is_healthy(record)
+    print("running" if is_healthy else "not answering")
     print(f"endpoint   {record.endpoint_url}")
     print(f"process    {record.pid}, since {since}")
     print(f"state      {state_dir}")
     print(f"log        {server.StatePaths(state_dir).log}")
-    return 0
+    return 0 if is_healthy else 1
 
 
 def env(options: argparse.Namespace) -> int:

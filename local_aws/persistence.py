@@ -1,8 +1,9 @@
 """Keep MiniStack's state on disk while it runs; by itself it saves only when it ends in good order.
 
 Objects in S3 are on disk as soon as a request returns. Everything else (buckets' settings, stacks, functions,
-the Glue catalog, job runs, log events) is saved a moment after it changed, so a killed server loses at most
-the last FLUSH_SECONDS of it.
+the Glue catalog, query executions, log events) is saved a moment after a request changed it. So a server that
+is killed loses the last FLUSH_SECONDS of what requests did, and the last BACKGROUND_SECONDS of what happened
+by itself (a schedule fired, a function logged); more only when saving takes long.
 """
 
 from __future__ import annotations
@@ -11,17 +12,28 @@ import hashlib
 import json
 import logging
 import threading
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ministack import app as ministack_app
 from ministack.core import persistence as ministack_persistence
 
 FLUSH_SECONDS = 3.0
-"""How often changed state is written."""
+"""How often state is saved after requests that may have changed it."""
+BACKGROUND_SECONDS = 20.0
+"""How often it is saved otherwise."""
+SHARE_OF_TIME = 0.1
+"""How much of the time saving may take: with much state (long logs) it is saved less often."""
+
+_READING_ACTIONS = ("BatchGet", "Describe", "Filter", "Get", "List", "Query", "Scan", "Search")
+
+ASGIApp = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 logger = logging.getLogger("local_aws.persistence")
 
 _stopped = threading.Event()
+_changed = threading.Event()
 _flusher: threading.Thread | None = None
 _digests: dict[str, str] = {}
 
@@ -31,8 +43,21 @@ def install() -> None:
     ministack_persistence.logger.setLevel(logging.WARNING)
 
 
+def watching(app: ASGIApp) -> ASGIApp:
+    """The application, with requests that may change state noted, so that idle servers save nothing."""
+
+    async def watched(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        try:
+            await app(scope, receive, send)
+        finally:
+            if scope["type"] == "http" and _may_change_state(scope):
+                _changed.set()
+
+    return watched
+
+
 def start_flushing() -> None:
-    """Save changed state every FLUSH_SECONDS, in a thread, until `stop_flushing`."""
+    """Save changed state now and then, in a thread, until `stop_flushing`."""
     global _flusher
     _stopped.clear()
     _flusher = threading.Thread(target=_flush_until_stopped, name="local-aws-flush", daemon=True)
@@ -56,6 +81,7 @@ def flush() -> list[str]:
         except RuntimeError as error:
             # "dictionary changed size during iteration": a request is changing it right now.
             logger.debug("State of %s is being changed (%s); saved next time", service, error)
+            _changed.set()
             continue
         if state is not None and _digests.get(service) != digest:
             ministack_persistence.save_state(service, state)
@@ -64,12 +90,26 @@ def flush() -> list[str]:
     return saved
 
 
+def _may_change_state(scope: dict[str, Any]) -> bool:
+    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return False
+    target = dict(scope["headers"]).get(b"x-amz-target", b"").decode("latin-1")
+    return not target.rpartition(".")[2].startswith(_READING_ACTIONS)
+
+
 def _flush_until_stopped() -> None:
-    while not _stopped.wait(FLUSH_SECONDS):
+    pause, last = FLUSH_SECONDS, time.monotonic()
+    while not _stopped.wait(pause):
+        if not _changed.is_set() and time.monotonic() - last < BACKGROUND_SECONDS:
+            continue
+        _changed.clear()
+        last = time.monotonic()
         try:
             flush()
         except Exception:
-            logger.exception("State could not be saved; the next attempt is in %s s", FLUSH_SECONDS)
+            logger.exception("State could not be saved; it is tried again")
+            _changed.set()
+        pause = max(FLUSH_SECONDS, (time.monotonic() - last) / SHARE_OF_TIME)
 
 
 def _digest(state: Any) -> str:

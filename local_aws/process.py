@@ -206,7 +206,7 @@ async def _serve(listener: socket.socket, until_stdin_closes: bool) -> None:
         await asyncio.to_thread(persistence.stop_flushing)
 
     persistence.start_flushing()
-    app: Any = ministack_app.app
+    app: Any = persistence.watching(ministack_app.app)
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_ended)
     logger.info("State saved")
     _leave()

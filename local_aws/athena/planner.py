@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import OptimizeError, ParseError, SqlglotError, TokenError
+from sqlglot.errors import ErrorLevel, OptimizeError, ParseError, SqlglotError, TokenError
 from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
@@ -81,7 +81,8 @@ def plan(query: exp.Expr, database: str, catalog: Catalog) -> Plan:
     references = _references(query, catalog)
     rewrite(query)
     try:
-        return Plan(query.sql("duckdb"), columns, references)
+        sql = query.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+        return Plan(sql, columns, references)
     except SqlglotError as error:
         raise QueryFailed("NOT_SUPPORTED", str(error)) from error
 

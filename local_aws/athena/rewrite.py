@@ -225,6 +225,13 @@ def _cardinality(node: exp.ArraySize) -> None:
         _replace(node, exp.Anonymous(this="cardinality", expressions=[node.this]))
 
 
+def _reduce(node: exp.Reduce) -> None:
+    """REDUCE's last function is often the identity; DuckDB has no place for it (any other is refused)."""
+    finish = node.args.get("finish")
+    if isinstance(finish, exp.Lambda) and finish.this == finish.expressions[0]:
+        node.set("finish", None)
+
+
 def _type_name(node: exp.Typeof) -> None:
     _wrap(node, lambda inner: exp.Lower(this=inner))
 
@@ -323,6 +330,7 @@ _RULES: dict[type[exp.Expr], Callable[..., None]] = {
     exp.Div: _divide,
     exp.GenerateSeries: _date_series,
     exp.In: _in,
+    exp.Reduce: _reduce,
     exp.RegexpExtract: _regexp_extract,
     exp.Round: _round,
     exp.Sum: _bigint_aggregate,

@@ -182,6 +182,7 @@ def test_dates_and_times_have_trinos_types_and_text(
         ("transform(ARRAY[1, 2], x -> x * 2)", "[2, 4]"),
         ("filter(ARRAY[1, 2], x -> x > 1)", "[2]"),
         ("array_join(ARRAY['a', 'b'], '|')", "a|b"),
+        ("reduce(ARRAY[1, 2, 3], 0, (s, x) -> s + x, s -> s)", "6"),
         ("MAP(ARRAY['a'], ARRAY[1])", "{a=1}"),
         ("CAST(ROW(1, 'x') AS ROW(n integer, t varchar))", "{n=1, t=x}"),
         ('json_extract_scalar(\'{"a": {"b": "c"}}\', \'$.a.b\')', "c"),
@@ -293,6 +294,7 @@ def test_columns_are_named_as_athena_names_them(run: Run) -> None:
         ("SELECT 1; SELECT 2", "SYNTAX_ERROR: Only one sql statement is allowed. Got 2"),
         ("INSERT INTO sales VALUES (1)", "NOT_SUPPORTED: INSERT INTO is not supported by the embedded"),
         ("SELECT * FROM information_schema.tables", "NOT_SUPPORTED: line 1:15: information_schema"),
+        ("SELECT reduce(ARRAY[1], 0, (s, x) -> s + x, s -> s * 2)", "NOT_SUPPORTED: "),
         ("SELECT sum(hour * 9223372036854775807) FROM sales", "NUMERIC_VALUE_OUT_OF_RANGE"),
     ],
 )  # fmt: skip
