@@ -438,8 +438,9 @@ def _run_failed(aws: Connection, stack: StackOutputs, run: JobRun, status: dict[
         f"{duration(_elapsed_seconds(status))}.\nReason: {reason}",
         "read what the script printed, correct the cause and run again; a failed run leaves its files to the "
         "next one.\n"
-        f"  aws logs tail {stack.output_log_group} --log-stream-names {run.run_id} --since 1d "
-        f"--region {aws.region}\n"
+        f"  aws logs filter-log-events --log-group-name {stack.output_log_group} \\\n"
+        f"    --log-stream-names {run.run_id} --region {aws.region} --query 'events[].message' "
+        "--output text\n"
         f"Spark's own log is in {stack.error_log_group}, same stream.",
     )
 

@@ -58,7 +58,10 @@ def infrastructure_summary(aws: Connection, stack: StackOutputs, run_id: str | N
             "State of a run",
             f"aws glue get-job-run --job-name {job} --run-id {run_id or '<run-id>'} {region}",
         ),
-        ("Follow the job's log", f"aws logs tail {stack.output_log_group} --follow {region}"),
+        (
+            "Follow the job's log (needs version 2 of the AWS CLI)",
+            f"aws logs tail {stack.output_log_group} --follow {region}",
+        ),
         (
             "Process all raw files again at the next run",
             f"aws glue reset-job-bookmark --job-name {job} {region}",

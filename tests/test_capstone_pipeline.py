@@ -362,7 +362,7 @@ def test_a_script_that_raises_fails_the_run_with_its_reason_and_the_place_of_its
         pipeline.wait_for_job_run(connection, outputs, run, 2, 0.2, show=quiet)
     assert "ended as FAILED" in caught.value.what
     assert "the disk of the moon is full" in caught.value.what
-    assert f"aws logs tail {outputs.output_log_group}" in caught.value.next_step
+    assert f"aws logs filter-log-events --log-group-name {outputs.output_log_group}" in caught.value.next_step
     assert run.run_id in caught.value.next_step
 
 
