@@ -149,7 +149,12 @@ def _inline_view(table: exp.Table, definition: Table, catalog: Catalog, depth: i
         this=inner, alias=exp.TableAlias(this=exp.to_identifier(table.alias or definition.name))
     )
     subquery.set("joins", table.args.get("joins"))
+    root = table.root()
     table.replace(subquery)
+    for column in root.find_all(exp.Column):  # `database.view.column`: a subquery has an alias only.
+        if (column.db.lower(), column.table.lower()) == (definition.database, definition.name):
+            column.set("db", None)
+            column.set("catalog", None)
 
 
 def _catalog_tables(query: exp.Expr) -> list[exp.Table]:

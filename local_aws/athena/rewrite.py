@@ -1,17 +1,17 @@
 """Rewrites of a query whose meaning, not spelling, differs between Trino and DuckDB.
 
 sqlglot translates spelling (function names, literals, date formats). What is here depends on the types of
-operands (division, averages and rounding of decimals, casts, dates plus intervals) or on what a function does
-(no match, time zones). `inference.TrinoTypes` must have annotated the query before.
+operands: division, averages and rounding of decimals, casts, dates plus intervals, comparisons. Functions
+with two meanings are in `functions`. `inference.TrinoTypes` must have annotated the query before.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from sqlglot import exp
 
+from local_aws.athena import functions
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.inference import (
     INTEGER_DIGITS,
@@ -25,6 +25,7 @@ from local_aws.athena.inference import (
     is_unknown,
     type_of,
 )
+from local_aws.athena.trees import group, replace, with_modifiers, wrap
 from local_aws.athena.types import MAX_DECIMAL, decimal_parameters, decimal_type
 
 MACROS = (
@@ -37,34 +38,7 @@ MACROS = (
 )
 """Functions that the rewritten SQL calls and DuckDB lacks."""
 
-_RENAMED = {
-    "arrays_overlap": "list_has_any",
-    "codepoint": "unicode",
-    "every": "bool_and",
-    "geometric_mean": "geomean",
-    "is_finite": "isfinite",
-    "is_infinite": "isinf",
-    "to_milliseconds": "epoch_ms",
-}
-"""Functions of Trino that sqlglot does not know, and DuckDB has under another name."""
-
 _DATE_UNITS = {"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
-_JODA_TO_STRFTIME = {
-    "yyyy": "%Y",
-    "yy": "%y",
-    "MMMM": "%B",
-    "MMM": "%b",
-    "MM": "%m",
-    "dd": "%d",
-    "EEEE": "%A",
-    "EEE": "%a",
-    "HH": "%H",
-    "hh": "%I",
-    "mm": "%M",
-    "ss": "%S",
-    "SSS": "%g",
-    "a": "%p",
-}
 
 
 def rewrite(query: exp.Expr) -> None:
@@ -87,9 +61,9 @@ def _divide(node: exp.Div) -> None:
     if is_floating(left) or is_floating(right):
         return
     if is_integer(left) and is_integer(right):
-        _replace(node, exp.IntDiv(this=_group(node.left), expression=_group(node.right)))
+        replace(node, exp.IntDiv(this=group(node.left), expression=group(node.right)))
     elif is_exact(left) and is_exact(right):
-        _replace(node, _decimal_quotient(node.left, node.right, type_of(node)))
+        replace(node, _decimal_quotient(node.left, node.right, type_of(node)))
     elif is_unknown(left) or is_unknown(right):
         raise QueryFailed(
             "NOT_SUPPORTED",
@@ -119,7 +93,7 @@ def _unscaled(operand: exp.Expr, scale: int) -> exp.Expr:
     value = operand.copy()
     if scale:
         factor = exp.cast(exp.Literal.number(10**scale), f"DECIMAL({scale + 1}, 0)")
-        value = exp.Mul(this=_group(value), expression=factor)
+        value = exp.Mul(this=group(value), expression=factor)
     return exp.cast(value, "INT128")
 
 
@@ -127,12 +101,12 @@ def _average(node: exp.Avg) -> None:
     """AVG of decimals is a decimal: the sum over the count, each with the AVG's own FILTER and OVER."""
     if not is_decimal(type_of(node.this)):
         return
-    whole, result = _with_modifiers(node), type_of(node)
+    whole, result = with_modifiers(node), type_of(node)
     total = _with_function(whole, exp.Sum, decimal_type(MAX_DECIMAL, decimal_parameters(result)[1]))
     count = _with_function(whole, exp.Count, exp.DType.BIGINT.into_expr())
     at_least_one = exp.Nullif(this=count, expression=exp.Literal.number(0))
     at_least_one.type = count.type
-    _replace(whole, _decimal_quotient(total, at_least_one, result))
+    replace(whole, _decimal_quotient(total, at_least_one, result))
 
 
 def _with_function(whole: exp.Expr, function: type[exp.AggFunc], data_type: exp.DataType) -> exp.Expr:
@@ -148,20 +122,14 @@ def _with_function(whole: exp.Expr, function: type[exp.AggFunc], data_type: exp.
 def _bigint_aggregate(node: exp.Sum | exp.CountIf) -> None:
     """SUM of integers and COUNT_IF are BIGINT in Trino and HUGEINT in DuckDB."""
     if isinstance(node, exp.CountIf) or is_integer(type_of(node.this)):
-        _wrap(_with_modifiers(node), lambda whole: exp.cast(whole, "BIGINT"))
-
-
-def _approximate_quantile(node: exp.ApproxQuantile) -> None:
-    """APPROX_PERCENTILE of integers is one of them in Trino and a DOUBLE in DuckDB."""
-    if is_integer(type_of(node.this)):
-        _wrap(_with_modifiers(node), lambda whole: exp.cast(exp.Round(this=whole), "BIGINT"))
+        wrap(with_modifiers(node), lambda whole: exp.cast(whole, "BIGINT"))
 
 
 def _round(node: exp.Round) -> None:
     """ROUND(decimal, n) keeps the operand's scale in Trino; DuckDB cuts it to n."""
     if is_decimal(type_of(node.this)):
         result = type_of(node).copy()
-        _wrap(node, lambda inner: exp.cast(inner, result))
+        wrap(node, lambda inner: exp.cast(inner, result))
 
 
 # --- Casts and dates ---
@@ -178,18 +146,28 @@ def _cast(node: exp.Cast) -> None:
         if target.expressions:
             length = target.expressions[0].this
             node.set("to", exp.DType.VARCHAR.into_expr())
-            _wrap(node, lambda inner: exp.Left(this=inner, expression=length.copy()))
+            wrap(node, lambda inner: exp.Left(this=inner, expression=length.copy()))
 
 
 def _keep_date(node: exp.Expr) -> None:
     """A DATE truncated, or moved by whole days, is a DATE in Trino and a TIMESTAMP in DuckDB."""
     if type_of(node.this).this != exp.DType.DATE:
         return
+    if isinstance(node, exp.Sub) and type_of(node.expression).this == exp.DType.DATE:
+        _date_distance(node)
+        return
     interval = node.expression if isinstance(node, exp.Add | exp.Sub) else node
     unit = interval.args.get("unit") if isinstance(interval, exp.Expr) else None
     if unit is not None and unit.name.upper().rstrip("S") in _DATE_UNITS:
         node.type = exp.DType.DATE.into_expr()
-        _wrap(node, lambda inner: exp.cast(inner, "DATE"))
+        wrap(node, lambda inner: exp.cast(inner, "DATE"))
+
+
+def _date_distance(node: exp.Sub) -> None:
+    """The difference of two dates is an interval in Trino and a number of days in DuckDB."""
+    node.type = exp.DType.INTERVAL.into_expr()
+    day = exp.Interval(this=exp.Literal.string("1"), unit=exp.var("DAY"))
+    wrap(node, lambda inner: exp.Mul(this=exp.paren(inner, copy=False), expression=day))
 
 
 def _date_series(node: exp.GenerateSeries) -> None:
@@ -197,85 +175,12 @@ def _date_series(node: exp.GenerateSeries) -> None:
     if type_of(node.args["start"]).this == exp.DType.DATE:
         if node.args.get("step") is None:
             node.set("step", exp.Interval(this=exp.Literal.string("1"), unit=exp.var("DAY")))
-        _wrap(node, lambda inner: exp.cast(inner, "ARRAY<DATE>"))
-
-
-def _date_difference(node: exp.DateDiff) -> None:
-    """DATE_DIFF counts the whole units that passed, as DuckDB's DATE_SUB does, not the boundaries crossed."""
-    unit = exp.Literal.string(node.args["unit"].name.lower())
-    _replace(node, exp.Anonymous(this="date_sub", expressions=[unit, node.expression, node.this]))
+        wrap(node, lambda inner: exp.cast(inner, "ARRAY<DATE>"))
 
 
 def _at_time_zone(node: exp.AtTimeZone) -> None:
     """Trino reads a TIMESTAMP as UTC and shows it in the zone; DuckDB would read it as being in the zone."""
     node.set("this", exp.cast(node.this, "TIMESTAMPTZ"))
-
-
-# --- Functions ---
-
-
-def _regexp_extract(node: exp.RegexpExtract) -> None:
-    """NULL where nothing matches; DuckDB gives an empty text."""
-    matches = exp.RegexpLike(this=node.this.copy(), expression=node.expression.copy())
-    _wrap(node, lambda inner: exp.Case(ifs=[exp.If(this=matches, true=inner)]))
-
-
-def _cardinality(node: exp.ArraySize) -> None:
-    if type_of(node.this).this == exp.DType.MAP:
-        _replace(node, exp.Anonymous(this="cardinality", expressions=[node.this]))
-
-
-def _reduce(node: exp.Reduce) -> None:
-    """REDUCE's last function is often the identity; DuckDB has no place for it (any other is refused)."""
-    finish = node.args.get("finish")
-    if isinstance(finish, exp.Lambda) and finish.this == finish.expressions[0]:
-        node.set("finish", None)
-
-
-def _type_name(node: exp.Typeof) -> None:
-    _wrap(node, lambda inner: exp.Lower(this=inner))
-
-
-def _anonymous(node: exp.Anonymous) -> None:
-    """Functions of Trino that sqlglot passes through under their own name."""
-    name, arguments = node.name.lower(), node.expressions
-    if name == "at_timezone" and len(arguments) == 2:
-        zoned = exp.cast(arguments[0], "TIMESTAMPTZ")
-        _replace(node, exp.AtTimeZone(this=zoned, zone=arguments[1]))
-    elif name == "format_datetime" and len(arguments) == 2 and arguments[1].is_string:
-        pattern = exp.Literal.string(_strftime_pattern(arguments[1].name))
-        _replace(node, exp.Anonymous(this="strftime", expressions=[arguments[0], pattern]))
-    elif name == "map_agg" and len(arguments) == 2:
-        _map_aggregate(node)
-    elif name in _RENAMED:
-        node.set("this", _RENAMED[name])
-
-
-def _map_aggregate(node: exp.Anonymous) -> None:
-    """MAP_AGG as a list of entries, collected with the FILTER and OVER of the MAP_AGG."""
-    names = ("key", "value")
-    entry = exp.Struct(
-        expressions=[
-            exp.PropertyEQ(this=exp.to_identifier(name), expression=argument)
-            for name, argument in zip(names, node.expressions, strict=True)
-        ]
-    )
-    whole = _with_modifiers(node)
-    node.set("this", "list")
-    node.set("expressions", [entry])
-    _wrap(whole, lambda inner: exp.Anonymous(this="map_from_entries", expressions=[inner]))
-
-
-def _strftime_pattern(joda: str) -> str:
-    """A Joda pattern as one for strftime; quoted text stays as it is."""
-
-    def translate(match: re.Match[str]) -> str:
-        if match.group("text") is not None:
-            return match.group("text").replace("%", "%%") or "'"
-        return _JODA_TO_STRFTIME[match.group("letters")]
-
-    known = "|".join(sorted(_JODA_TO_STRFTIME, key=len, reverse=True))
-    return re.sub(f"'(?P<text>[^']*)'|(?P<letters>{known})", translate, joda)
 
 
 # --- Comparisons ---
@@ -314,58 +219,20 @@ _OPERATORS: dict[type[exp.Expr], str] = {
     exp.GTE: ">=",
 }
 _RULES: dict[type[exp.Expr], Callable[..., None]] = {
+    **functions.RULES,
     **dict.fromkeys(_OPERATORS, _comparison),
     **dict.fromkeys(
         (exp.Add, exp.Sub, exp.DateAdd, exp.DateSub, exp.TimestampTrunc, exp.DateTrunc), _keep_date
     ),
-    exp.Anonymous: _anonymous,
-    exp.ApproxQuantile: _approximate_quantile,
-    exp.ArraySize: _cardinality,
     exp.AtTimeZone: _at_time_zone,
     exp.Avg: _average,
     exp.Between: _between,
     exp.Cast: _cast,
     exp.CountIf: _bigint_aggregate,
-    exp.DateDiff: _date_difference,
     exp.Div: _divide,
     exp.GenerateSeries: _date_series,
     exp.In: _in,
-    exp.Reduce: _reduce,
-    exp.RegexpExtract: _regexp_extract,
     exp.Round: _round,
     exp.Sum: _bigint_aggregate,
     exp.TryCast: _cast,
-    exp.Typeof: _type_name,
 }
-
-
-# --- Trees ---
-
-
-def _with_modifiers(aggregate: exp.Expr) -> exp.Expr:
-    """The aggregate with the FILTER and OVER that belong to it."""
-    whole = aggregate
-    while isinstance(whole.parent, exp.Filter | exp.Window) and whole.arg_key == "this":
-        whole = whole.parent
-    return whole
-
-
-def _replace(node: exp.Expr, new: exp.Expr) -> None:
-    """Put `new`, which has the node's type, in its place."""
-    new.type = node.type
-    node.replace(new)
-
-
-def _wrap(node: exp.Expr, wrapper: Callable[[exp.Expr], exp.Expr]) -> None:
-    """Put `wrapper(node)`, which has the node's type, in the node's place."""
-    placeholder = exp.Placeholder()
-    node.replace(placeholder)
-    wrapped = wrapper(node)
-    wrapped.type = node.type
-    placeholder.replace(wrapped)
-
-
-def _group(node: exp.Expr) -> exp.Expr:
-    """A copy of the operand, in parentheses where it is an operation of its own."""
-    copy = node.copy()
-    return exp.paren(copy, copy=False) if isinstance(copy, exp.Binary | exp.Case | exp.If) else copy

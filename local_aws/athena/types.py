@@ -31,7 +31,7 @@ _RESULT_NAMES = {
     "uinteger": "bigint",
     "usmallint": "integer",
     "utinyint": "smallint",
-    "interval": "varchar",
+    "interval": "interval day to second",
     "uuid": "varchar",
     "json": "varchar",
     "timestamp_s": "timestamp",
