@@ -91,7 +91,4 @@ def from_engine(error: duckdb.Error) -> QueryFailed:
         match = re.search(pattern, text)
         if match:
             return QueryFailed(code, match.expand(message))
-    own = re.search(r"Invalid Input Error: ([A-Z_]+): (.*)", text)
-    if own:  # Raised by one of our macros, in Athena's words already.
-        return QueryFailed(own.group(1), own.group(2))
     return QueryFailed("GENERIC_INTERNAL_ERROR", text.splitlines()[0])

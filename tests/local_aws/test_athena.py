@@ -370,6 +370,15 @@ def test_columns_are_read_by_name_and_may_be_missing_in_some_files(lake: Lake) -
     ]
 
 
+def test_timestamps_are_utc_and_have_milliseconds_however_they_are_stored(lake: Lake) -> None:
+    moment = datetime(2025, 11, 18, 23, 59, 59, 999600)
+    for zone in (None, "UTC"):
+        lake.put_parquet(f"moments/{zone}.parquet", {"at": pa.array([moment], pa.timestamp("us", zone))})
+    lake.create_table("moments", {"at": "timestamp"})
+
+    assert lake.rows("SELECT at, hour(at) FROM moments") == [("2025-11-19 00:00:00.000", "0")] * 2
+
+
 def test_a_file_of_another_type_than_the_catalogs_is_bad_data(lake: Lake) -> None:
     lake.put_parquet("mistyped/x.parquet", {"price": pa.array([1.5])})
     lake.create_table("mistyped", {"price": "decimal(10,2)"})

@@ -179,6 +179,7 @@ def test_dates_and_times_have_trinos_types_and_text(
         ("CAST(1.50 AS varchar)", "1.50"),
         ("try_cast('x' AS integer)", None),
         ("try(1 / 0)", None),
+        ("try(1.0 / 0)", None),
         ("if(1 > 2, 'x')", None),
         ("CASE WHEN true THEN 1 ELSE 2.5 END", "1.0"),
         ("element_at(ARRAY[1, 2], 3)", None),
