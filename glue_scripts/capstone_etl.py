@@ -302,8 +302,10 @@ AS_EVENT = schema(
 AS_TEXTS = schema(**dict.fromkeys(RAW_EVENT.names, STRING))
 AS_OBJECTS = schema(**dict.fromkeys(TEXT_FIELDS, MapType(STRING, STRING)))
 AS_ARRAYS = schema(**dict.fromkeys(TEXT_FIELDS, ArrayType(STRING)))
-# One flat object and nothing behind it, in valid UTF-8 (Java decodes an invalid byte to U+FFFD).
-PLAIN_OBJECT = "^[ \\t\\r]*\\{[^{}\\[\\]\ufffd]*+\\}[ \\t\\r]*$"
+# One flat object and nothing behind it, without escapes and in valid UTF-8 (a bad byte is decoded to U+FFFD).
+PLAIN_OBJECT = "^[ \\t\\r]*\\{[^{}\\[\\]\\\\\ufffd]*+\\}[ \\t\\r]*$"
+# Spark would read the text "9,99" as 999.
+NUMBER_AS_TEXT = r'(?:quantity|price)"\s*:\s*"'
 # 1e999999999 would be expanded to a billion digits by a decimal parser.
 HUGE_EXPONENT = r"[0-9.][eE][+-]?[0-9]{4}"
 ISO_8601 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
@@ -318,7 +320,7 @@ def parse_lines(lines: DataFrame) -> DataFrame:
     parsed = lines.select(
         "raw_line",
         "source_file",
-        line.rlike(PLAIN_OBJECT).alias("is_plain"),
+        (line.rlike(PLAIN_OBJECT) & ~line.rlike(NUMBER_AS_TEXT)).alias("is_plain"),
         F.when(~line.rlike(HUGE_EXPONENT), F.from_json(line, AS_EVENT, STRICT_JSON)).alias("event"),
     )
     # The few lines that are not plainly an event are parsed again, to see what is the matter with them.
@@ -333,10 +335,7 @@ def parse_lines(lines: DataFrame) -> DataFrame:
         F.when(is_doubtful, F.from_json(line, AS_ARRAYS, STRICT_JSON)).alias("arrays"),
     )
     texts = {name: F.coalesce(event[name], F.col("texts")[name]) for name in TEXT_FIELDS}
-    numbers = {
-        name: F.coalesce(event[name], standardised(F.col("texts")[name]).cast(WIDE_DECIMAL))
-        for name in NUMBER_FIELDS
-    }
+    numbers = {name: number_of(event[name], F.col("texts"), name) for name in NUMBER_FIELDS}
     standard = examined.select(
         "*",
         *[standardised(text).alias(name) for name, text in texts.items()],
@@ -353,6 +352,12 @@ def parse_lines(lines: DataFrame) -> DataFrame:
     ]
     rejected_line = F.decode(line.cast("binary"), "UTF-8")  # bytes that are no UTF-8 become U+FFFD
     return judged.select(*fields, F.when(~accepted, rejected_line).alias("raw_line"), "reason", "source_file")
+
+
+def number_of(parsed: Column, texts: Column, name: str) -> Column:
+    """The value of a number field; of an examined line (texts not null), one on which its text agrees."""
+    from_text = standardised(texts[name]).cast(WIDE_DECIMAL)
+    return F.when(texts.isNull(), parsed).when(parsed.isNull() | (parsed == from_text), from_text)
 
 
 def rejection_reason() -> Column:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -27,10 +29,11 @@ from tests import oracle
 
 RAW, LAKE = "raw", "lake"
 ALL_TABLES = tuple(oracle.COLUMNS)
+UPLOAD_TIMES = itertools.count(1_700_000_000)
 
 
 class Killed(BaseException):
-    """The run was stopped here. No Exception, so that no handler in the script can mistake it for an error."""
+    """The run was stopped here. No Exception: no handler in the script may take it for an error."""
 
 
 class Workbench:
@@ -39,7 +42,6 @@ class Workbench:
     def __init__(self, spark: SparkSession, folder: Path) -> None:
         self.spark = spark
         self.folder = folder
-        self._clock = 1_700_000_000
         self.clear()
 
     def clear(self) -> None:
@@ -48,6 +50,15 @@ class Workbench:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / name).mkdir(parents=True)
         self.forget_bookmark()
+
+    def save(self, name: str) -> None:
+        """Remember buckets and bookmark as they are."""
+        shutil.copytree(self.folder, self.folder.parent / f"saved-{name}", dirs_exist_ok=True)
+
+    def restore(self, name: str) -> None:
+        """Put buckets and bookmark back as they were saved."""
+        self.clear()
+        shutil.copytree(self.folder.parent / f"saved-{name}", self.folder, dirs_exist_ok=True)
 
     def forget_bookmark(self) -> None:
         """What `reset-job-bookmark` does."""
@@ -60,8 +71,8 @@ class Workbench:
             path = self.path(uri)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-            self._clock += 1
-            os.utime(path, (self._clock, self._clock))
+            now = next(UPLOAD_TIMES)
+            os.utime(path, (now, now))
 
     def path(self, uri: str) -> Path:
         return self.folder / uri.removeprefix("s3://")
@@ -105,7 +116,7 @@ class Workbench:
         return {table: sorted(self.rows(table), key=repr) for table in ALL_TABLES}
 
     def assert_holds(self, objects: Mapping[str, bytes]) -> None:
-        """Every table is what an independent computation makes of these raw objects, and nothing is left over."""
+        """Every table is what an independent computation makes of these objects; nothing is left over."""
         expected = oracle.expected_tables(objects)
         for table in ALL_TABLES:
             oracle.assert_same_rows(table, self.rows(table), expected[table])
@@ -114,14 +125,20 @@ class Workbench:
 
 
 @contextlib.contextmanager
-def killed_at(
-    monkeypatch: Any, owner: Any, name: str, when: Callable[..., bool], *, after: bool = False
+def killed(
+    owner: Any, name: str, when: Callable[..., bool] = lambda *_: True, after: bool = False
 ) -> Iterator[None]:
-    """Stop the run where it calls owner.name with arguments for which `when` is true, before or after the call."""
+    """Stop the run where it calls owner.name with arguments for which `when` is true, before or after it.
+
+    Raises AssertionError when the run never came there.
+    """
     original = getattr(owner, name)
+    stopped = []
 
     def stopping(*args: Any, **kwargs: Any) -> Any:
         stops = when(*args, **kwargs)
+        if stops:
+            stopped.append(name)
         if stops and not after:
             raise Killed(name)
         result = original(*args, **kwargs)
@@ -129,6 +146,6 @@ def killed_at(
             raise Killed(name)
         return result
 
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, stopping)
+    with mock.patch.object(owner, name, stopping), contextlib.suppress(Killed):
         yield
+    assert stopped, f"the run never came to {name}"
