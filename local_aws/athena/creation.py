@@ -8,7 +8,7 @@ from typing import Any
 from sqlglot import exp
 
 from local_aws.athena import engine
-from local_aws.athena.catalog import view_text
+from local_aws.athena.catalog import CATALOG_NAME, view_text
 from local_aws.athena.engine import Relation, Session
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.partitions import Location
@@ -26,8 +26,10 @@ def create_table_as(statement: exp.Create, session: Session, query_id: str, outp
     """
     database, name = _target(statement, session)
     options = _options(statement)
-    if statement.args.get("exists") and any(t.name == name for t in session.catalog.tables(database)):
-        return Result([], [])
+    if any(table.name == name for table in session.catalog.tables(database)):
+        if statement.args.get("exists"):
+            return Result([], [])
+        raise QueryFailed("TABLE_ALREADY_EXISTS", f"Table '{CATALOG_NAME}.{database}.{name}' already exists")
     location = Location(output.bucket, f"{output.prefix}tables/{query_id}/")
     if "external_location" in options:
         location = Location.parse(options["external_location"], f"Table '{name}'")

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +26,16 @@ from local_aws.athena.types import hive_name, result_column
 SETTINGS: dict[str, str | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "python_enable_replacements": False,
     "threads": 2,
     "memory_limit": "2GB",
 }
 
 
 ZONED = "timestamp with time zone"
+
+_INTERRUPT_ATTEMPTS = 200
+_INTERRUPT_SECONDS = 0.05
 
 
 class Cancellation:
@@ -42,11 +47,14 @@ class Cancellation:
         self.requested = False
 
     def request(self) -> None:
-        """Stop the query now, or as soon as it starts."""
-        with self._lock:
-            self.requested = True
-            if self._connection is not None:
+        """Stop the query now, or as soon as it starts; returns when it has let go of its connection."""
+        self.requested = True
+        for _ in range(_INTERRUPT_ATTEMPTS):  # DuckDB forgets an interrupt that comes between two statements.
+            with self._lock:
+                if self._connection is None:
+                    return
                 self._connection.interrupt()
+            time.sleep(_INTERRUPT_SECONDS)
 
     @contextlib.contextmanager
     def of(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:

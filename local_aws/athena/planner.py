@@ -122,6 +122,11 @@ def _first_select(query: exp.Expr) -> exp.Select:
 
 def _resolve_tables(query: exp.Expr, database: str, catalog: Catalog, depth: int = 0) -> None:
     """Give every table of the catalog its full name, and put the query of a view in its place."""
+    for source in query.find_all(exp.Table):
+        if not isinstance(source.this, exp.Identifier):  # Such as DuckDB's functions that read any file.
+            raise QueryFailed(
+                "FUNCTION_NOT_FOUND", f"Table function {source.this.sql()} is not registered", source
+            )
     for table in _catalog_tables(query):
         name, schema = table.name.lower(), (table.db or database).lower()
         if table.catalog and table.catalog.lower() != CATALOG_NAME:

@@ -198,8 +198,8 @@ def test_a_stopped_query_is_cancelled(lake: Lake) -> None:
 
     lake.athena.stop_query_execution(QueryExecutionId=query_id)
 
-    execution = lake.wait(query_id, timeout=20)
-    assert execution["Status"]["State"] == "CANCELLED"
+    execution = lake.wait(query_id)
+    assert execution["Status"]["State"] == "CANCELLED", execution["Status"]
     assert execution["Status"]["StateChangeReason"] == "Query was cancelled by user"
 
 

@@ -300,6 +300,7 @@ def test_columns_are_named_as_athena_names_them(run: Run) -> None:
         ("SELECT hour / 0 FROM sales", "DIVISION_BY_ZERO: Division by zero"),
         ("SELECT CAST(category AS integer) FROM sales", "INVALID_CAST_ARGUMENT: Cannot cast"),
         ("SELECT no_such_function(hour) FROM sales", "FUNCTION_NOT_FOUND: Function 'no_such_function'"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "FUNCTION_NOT_FOUND: line 1:15: Table function"),
         ("SELECT (SELECT hour FROM sales)", "SUBQUERY_MULTIPLE_ROWS: Scalar sub-query"),
         ("SELECT 1 FROM sales WHERE", "SYNTAX_ERROR: line 1:21: mismatched input 'WHERE'"),
         ("SELEC 1", "SYNTAX_ERROR: line 1:7: mismatched input '1'"),
