@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -100,6 +101,9 @@ def main() -> None:
     staged.replace(spec.result)
     logging.disable()  # Py4J's threads would complain that the JVM is gone.
     _end_jvm(jvm)
+    with spec.system_log.open("a") as log:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        log.write(f"The driver used {sum(usage.ru_utime + usage.ru_stime for usage in used):.1f} s of CPU\n")
     os._exit(0)
 
 

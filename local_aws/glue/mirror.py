@@ -87,6 +87,7 @@ class BucketMirror:
         self._manifest_path = root / f"{bucket}.manifest.json"
         self._incoming = root / f"{bucket}.incoming"
         self._manifest = self._load_manifest()
+        self._saved_manifest = dict(self._manifest)
 
     def stage_in(self) -> Transfer:
         """Make the folder equal to the bucket."""
@@ -123,9 +124,10 @@ class BucketMirror:
         """Bring what was written and deleted in the folder to the bucket, and touch nothing else there.
 
         A file that the job deleted is deleted in S3 unless it was replaced there meanwhile. Hadoop's `.crc`
-        files stay behind; empty folders are removed, as S3 knows none.
+        files stay behind; empty folders are removed, as S3 knows none. Raises FileNotFoundError when the
+        folder itself is gone, which says nothing about its objects.
         """
-        files = dict(_files_below(self.folder)) if self.folder.exists() else {}
+        files = dict(_files_below(self.folder))
         changed = [
             key
             for key, status in files.items()
@@ -266,9 +268,12 @@ class BucketMirror:
         return {key: _Entry(S3Object(*item), FileStatus(*file)) for key, (item, file) in stored.items()}
 
     def _save_manifest(self) -> None:
+        if self._manifest == self._saved_manifest:
+            return
         staged = self._manifest_path.with_suffix(".tmp")
         staged.write_text(json.dumps(self._manifest))
         staged.replace(self._manifest_path)
+        self._saved_manifest = dict(self._manifest)
 
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

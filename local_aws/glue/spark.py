@@ -31,6 +31,14 @@ GATEWAY_PORT_VARIABLE = "PYSPARK_GATEWAY_PORT"
 GATEWAY_SECRET_VARIABLE = "PYSPARK_GATEWAY_SECRET"
 MEMORY_VARIABLE = "LOCAL_AWS_SPARK_DRIVER_MEMORY"
 
+_HESITANT_COMPILER = (
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=6000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:Tier4BackEdgeThreshold=400000",
+)
+"""Java's optimising compiler at a tenth of its eagerness: it took a third of a short job's time."""
+
 _GATEWAY_TIMEOUT_SECONDS = 60
 _S3_SCHEMES = ("s3", "s3a")
 _FOLDER_SCHEME = "rawfile"
@@ -108,6 +116,7 @@ def java_options(settings: Mapping[str, str], temporary: Path) -> list[str]:
     return [
         f"-Xmx{memory}",
         "-XX:+UseParallelGC",
+        *_HESITANT_COMPILER,
         "-Duser.timezone=UTC",  # As on Glue.
         f"-Djava.io.tmpdir={temporary}",
         f"-Dderby.system.home={temporary}",

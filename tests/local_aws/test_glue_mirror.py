@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,15 @@ def test_a_lost_folder_is_filled_again_and_never_taken_for_deletions(bench: Benc
     assert bench.objects() == bench.files() == {"a": b"x", "b": b"x"}
 
 
+def test_without_its_folder_nothing_is_deleted(bench: Bench) -> None:
+    bench.put("a")
+    bench.mirror.stage_in()
+    shutil.rmtree(bench.folder)
+    with pytest.raises(FileNotFoundError):
+        bench.mirror.stage_out()
+    assert bench.objects() == {"a": b"x"}
+
+
 def test_keys_that_cannot_be_files_are_skipped_and_named(bench: Bench) -> None:
     for key in ("dir", "dir/file", "folder/", "a//b", "../up", "x" * 300):
         bench.put(key)
@@ -141,8 +152,6 @@ def test_keys_that_cannot_be_files_are_skipped_and_named(bench: Bench) -> None:
 
 
 def test_thousands_of_objects_are_compared_quickly(bench: Bench) -> None:
-    import time
-
     for number in range(300):
         bench.put(f"events/{number:05}")
     bench.mirror.stage_in()
