@@ -523,7 +523,8 @@ def read_delivery(glue_context: GlueContext, source_bucket: str) -> Delivery | N
     assert lines is not None, "the objects that were just there are gone"
     events = parse_lines(lines)
     readable = {row["source_file"] for row in events.select("source_file").distinct().collect()}
-    corrupt = spark.createDataFrame(
+    corrupt = table_of(
+        spark,
         [
             ("corrupt_file", source_file)
             for source_file in find_corrupt_objects(spark, source_bucket, readable)
@@ -617,7 +618,7 @@ class Lake(Bucket):
         """The rows of a table, or of the folders and files in it that match the globs (there may be none)."""
         paths = [path for glob in globs for path in self.matching(f"{table.location}/{glob}")]
         if not paths:
-            return self.spark.createDataFrame([], table.columns)
+            return table_of(self.spark, [], table.columns)
         return self.spark.read.schema(table.columns).parquet(*paths).select(*table.columns.names)
 
     def stage(self, table: Table, rows: DataFrame) -> None:
@@ -653,6 +654,13 @@ class Lake(Bucket):
             list(threads.map(lambda replacement: self.replace(*replacement), replacements))
 
 
+def table_of(spark: SparkSession, rows: list[tuple[Any, ...]], columns: StructType) -> DataFrame:
+    """The DataFrame of a few rows that the driver knows. (`createDataFrame` would start Python workers.)"""
+    records = json.dumps([dict(zip(columns.names, row, strict=True)) for row in rows])
+    one_row = spark.range(0, 1, 1, numPartitions=1)
+    return one_row.select(F.inline(F.from_json(F.lit(records), ArrayType(columns))))
+
+
 def target_of(file: StagedFile, table: Table) -> str:
     return "/".join(
         filter(None, (table.location, file.folder, f"{file.slice}-{file.path.rsplit('/', 1)[1]}"))
@@ -676,7 +684,8 @@ def with_day_partition(rows: DataFrame) -> DataFrame:
 
 def refresh_bronze(lake: Lake, delivery: Delivery) -> None:
     """Give each raw object of this run its slice of events and of events_rejected, in place of any it had."""
-    placement = lake.spark.createDataFrame(
+    placement = table_of(
+        lake.spark,
         [(one.source_file, one.slice, *one.partition.values()) for one in delivery.objects],
         schema(**dict.fromkeys(("source_file", "slice", *BY_MINUTE), STRING)),
     )
@@ -754,7 +763,8 @@ def distinct_events(copies: DataFrame, objects: Iterable[RawObject]) -> DataFram
     """
     in_order = sorted(objects, key=lambda one: (one.arrival, one.source_file))
     deliveries = F.broadcast(
-        copies.sparkSession.createDataFrame(
+        table_of(
+            copies.sparkSession,
             [(one.source_file, number) for number, one in enumerate(in_order)],
             schema(source_file=STRING, delivery=INT),
         )

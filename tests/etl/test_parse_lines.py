@@ -89,10 +89,8 @@ REJECTED: dict[str, list[bytes]] = {
         raw('"quantity": 2', '"quantity": 1e999999999'),
     ],
     "invalid_value:price": [
-        *(
-            line(price=value)
-            for value in (-0.01, 29.999, 1e30, 100_000_000, "abc", "9,99", "$5", True, {}, [9.99])
-        ),
+        *(line(price=price) for price in (-0.01, 29.999, 1e30, 100_000_000, "abc", "9,99", "$5", True)),
+        *(line(price={}), line(price=[9.99])),
         line(VIEW, price="free"),
         raw("29.99", "1e999999999"),
         raw("29.99", "1e400"),

@@ -97,7 +97,7 @@ class Workbench:
         """On Glue a session ends with its run; here the next run must not find what this one left in it."""
         self.spark.catalog.clearCache()
         self.spark.conf.unset("spark.sql.files.ignoreCorruptFiles")
-        self.spark.sparkContext._jsc.sc().conf().remove("spark.files.ignoreCorruptFiles")  # type: ignore[union-attr]
+        self.spark.sparkContext._jsc.sc().conf().remove("spark.files.ignoreCorruptFiles")
 
     def rows(self, table: str) -> list[oracle.Row]:
         """The rows of a table as Athena would read them: every file below its location, by catalog schema."""
