@@ -33,8 +33,11 @@ _QUIET = ("-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
 
 
 def cache_dir() -> Path:
-    """Where the archive is kept: LOCAL_AWS_CACHE_DIR, else in this Python's own environment."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path(sys.prefix) / "var" / "cache" / "local-aws")
+    """Where the archive is kept: LOCAL_AWS_CACHE_DIR, else with this virtual environment, else at home."""
+    if configured := os.environ.get(CACHE_VARIABLE):
+        return Path(configured)
+    in_environment = sys.prefix != sys.base_prefix
+    return (Path(sys.prefix) / "var" / "cache" if in_environment else Path.home() / ".cache") / "local-aws"
 
 
 def archive_options(jars: list[Path]) -> list[str]:

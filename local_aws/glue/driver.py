@@ -74,7 +74,7 @@ def main() -> None:
     spec = DriverSpec(**json.loads(Path(sys.argv[1]).read_text()))
     let_go = threading.Event()
     threading.Thread(target=_follow_leash, args=(_take_leash(), let_go), daemon=True).start()
-    _set_python_path(spec)
+    os.environ["PYTHONPATH"] = os.pathsep.join(spec.python_path)  # For Spark's Python workers.
     connection_info = Path(spec.run_folder) / "connection"
     with spec.system_log.open("ab") as log:
         jvm = start_jvm(spec.settings, spec.java_options, connection_info, output=log)
@@ -86,6 +86,7 @@ def main() -> None:
     try:
         connect_pyspark(jvm, connection_info)
         let_go.wait()
+        _set_python_path(spec)
         spec.started_mark.touch()
         error = _run_script(spec, describe)
         _stop_spark()
@@ -93,7 +94,7 @@ def main() -> None:
         traceback.print_exc()
         error = describe(failure)
     if error is not None and jvm.poll() is not None:
-        error += f" (Spark's JVM had ended with exit code {jvm.returncode})"
+        error = end_of_process("Spark's JVM", jvm.returncode) + f". The script got: {error}"
     sys.stdout.flush()
     sys.stderr.flush()
     staged = spec.result.with_suffix(".tmp")
@@ -116,6 +117,18 @@ def _take_leash() -> IO[bytes]:
     return leash
 
 
+def end_of_process(what: str, exit_code: int) -> str:
+    """How a process that said nothing itself came to its end."""
+    if exit_code >= 0:
+        return f"{what} ended with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    reason = {
+        "SIGKILL": ": the machine's memory ran out, or somebody killed it",
+        "SIGTERM": ": the embedded AWS was stopped, or somebody ended it",
+    }
+    return f"{what} was ended by {name}{reason.get(name, '')}"
+
+
 def _follow_leash(leash: IO[bytes], let_go: threading.Event) -> None:
     """Let the script begin when told so; end this process and Spark's JVM when the server is gone."""
     if leash.readline() == b"go\n":
@@ -126,10 +139,8 @@ def _follow_leash(leash: IO[bytes], let_go: threading.Event) -> None:
 
 def _set_python_path(spec: DriverSpec) -> None:
     """Let the script find what it finds on Glue: its own folder, its libraries, the installed packages."""
-    before = [*spec.python_path]
-    ours = {"", os.fspath(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))}
-    sys.path[:] = [*before, *(entry for entry in sys.path if entry not in ours)]
-    os.environ["PYTHONPATH"] = os.pathsep.join(before)  # For Spark's Python workers.
+    ours = {"", os.fspath(Path.cwd()), os.fspath(Path(__file__).resolve().parents[2])}
+    sys.path[:] = [*spec.python_path, *(entry for entry in sys.path if entry not in ours)]
 
 
 def _run_script(spec: DriverSpec, describe: Callable[[BaseException], str]) -> str | None:

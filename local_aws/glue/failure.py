@@ -10,6 +10,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 
 _LIMIT = 2_000
+_UNKNOWN_BUCKET = re.compile(r"initialize target File System for URI : s3a?://(?P<bucket>[^/]+)")
 _STAGE_FAILURE = re.compile(r"most recent failure: Lost task .*?\): (?P<reason>.+)")
 
 
@@ -42,6 +43,11 @@ def _java_reason(error: Py4JJavaError) -> str:
         name, message = reason
     except Py4JError:  # The JVM is gone.
         return _essence(str(error))
+    if unknown_bucket := _UNKNOWN_BUCKET.search(message):
+        return (
+            f"There is no bucket {unknown_bucket['bucket']}, or neither the job's arguments nor its script "
+            "name it in full (Spark is only given the buckets that they name)"
+        )
     if failed_task := _STAGE_FAILURE.search(message):
         return _essence(failed_task["reason"])
     essence = _essence(message)

@@ -27,7 +27,7 @@ import psutil
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local_aws.glue.driver import DriverSpec
+from local_aws.glue.driver import DriverSpec, end_of_process
 from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
 from local_aws.glue.mirror import BucketMirror, Transfer
 from local_aws.glue.runs import JobKey, RunRecord, RunStore
@@ -295,7 +295,7 @@ class _Run:
         try:
             error = json.loads(self._spec.result.read_text())["error"]
         except FileNotFoundError:
-            return "FAILED", _unexplained_end(process.wait())
+            return "FAILED", end_of_process("The job's process", process.wait())
         self._running_since = self._running_since or time.time()
         return ("FAILED", error) if error else ("SUCCEEDED", "")
 
@@ -399,16 +399,6 @@ def _ending(state: str, message: str, running_since: float | None = None) -> dic
         "ExecutionTime": round(now - running_since) if running_since else 0,
     }
     return {**ending, "ErrorMessage": message} if message else ending
-
-
-def _unexplained_end(exit_code: int) -> str:
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        return (
-            f"The job's process was ended by {name}: memory ran out, or it was killed from outside "
-            "(also when the embedded AWS is stopped)"
-        )
-    return f"The job's process ended with exit code {exit_code} without an exception"
 
 
 def _end_processes(process: subprocess.Popen[bytes], patience: float) -> None:

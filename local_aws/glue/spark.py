@@ -168,6 +168,7 @@ def start_jvm(
             "SPARK_HOME": os.fspath(spark_home()),
             "JAVA_HOME": java_home(),
             "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_SCALA_VERSION": "2.12",  # Executors in processes of their own are started with it.
             "_PYSPARK_DRIVER_CONN_INFO_PATH": os.fspath(connection_info),
         },
     )

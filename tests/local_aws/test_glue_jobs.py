@@ -277,6 +277,11 @@ def test_a_stopped_run_ends_with_its_processes_and_keeps_what_it_wrote(bench: Gl
     assert not [process for process in family if process.is_running()]
     (part,) = bench.keys(bench.target, "partial/")
     assert bench.read(bench.target, part) == b"kept\n"
+    early = bench.start("endless")
+    bench.glue.batch_stop_job_run(JobName="endless", JobRunIds=[early])
+    assert bench.get("endless", early)["JobRunState"] in ("STOPPING", "STOPPED")
+    assert bench.wait("endless", early)["JobRunState"] == "STOPPED"
+    assert bench.keys(bench.target, "partial/") == [part]
     again = bench.glue.batch_stop_job_run(JobName="endless", JobRunIds=[run_id])
     assert again["Errors"][0]["ErrorDetail"]["ErrorCode"] == "InvalidInputException"
 
@@ -294,7 +299,7 @@ def test_a_script_that_exits_with_an_error_fails_the_run(bench: GlueBench) -> No
         "exits", "import os, sys\nsys.exit('nothing to do') if '--GENTLY' in sys.argv else os._exit(3)"
     )
     assert bench.run("exits", GENTLY="yes")["ErrorMessage"] == "SystemExit: nothing to do"
-    assert "exit code 3" in bench.run("exits")["ErrorMessage"]
+    assert "ended with exit code 3" in bench.run("exits")["ErrorMessage"]
 
 
 def test_other_kinds_of_jobs_are_refused_instead_of_reported_as_run(bench: GlueBench) -> None:
