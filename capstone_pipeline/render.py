@@ -16,16 +16,17 @@ from typing import Any
 
 import pandas as pd
 
+# Said three times, the class outweighs what Jupyter's own style sheet says of tables.
 _STYLE = """<style>
 .cap{font-size:14px;line-height:1.5;overflow-x:auto}
-.cap table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums;font-size:13px}
-.cap th,.cap td{padding:.3em .8em;border:0;border-bottom:1px solid var(--jp-border-color2,#d8dee4);
-text-align:left;vertical-align:top;white-space:nowrap;background:none}
-.cap thead th{border-bottom-width:2px;font-weight:600;vertical-align:bottom}
+.cap.cap.cap table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums;font-size:13px}
+.cap.cap.cap th,.cap.cap.cap td{padding:.3em .8em;border:0;text-align:left;
+border-bottom:1px solid var(--jp-border-color2,#d8dee4);vertical-align:top;white-space:nowrap;background:none}
+.cap.cap.cap thead th{border-bottom-width:2px;font-weight:600;vertical-align:bottom}
 .cap th small{display:block;font-weight:400;opacity:.65;font-family:var(--jp-code-font-family,monospace);
 font-size:11px}
-.cap .num{text-align:right}
-.cap .wrap{white-space:normal;overflow-wrap:anywhere}
+.cap.cap.cap .num{text-align:right}
+.cap.cap.cap .wrap{white-space:normal;overflow-wrap:anywhere}
 .cap .note{opacity:.7;font-size:12px;margin:.2em 0}
 .cap .pair{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}
 .cap .pair>div{overflow-x:auto;max-width:100%}

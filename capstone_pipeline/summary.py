@@ -56,7 +56,7 @@ def infrastructure_summary(aws: Connection, stack: StackOutputs, run_id: str | N
         ("Start a run", f"aws glue start-job-run --job-name {job} {region}"),
         (
             "State of a run",
-            f"aws glue get-job-run --job-name {job} --run-id {run_id or '<run-id>'} {region}",
+            f"aws glue get-job-run --job-name {job} {region} \\\n  --run-id {run_id or '<run-id>'}",
         ),
         (
             "Follow the job's log (needs version 2 of the AWS CLI)",
@@ -72,9 +72,9 @@ def infrastructure_summary(aws: Connection, stack: StackOutputs, run_id: str | N
         ),
         (
             "Ask Athena (get-query-results shows the answer)",
-            f"aws athena start-query-execution --work-group {stack.athena_workgroup_name} "
-            f"--query-execution-context Database={stack.gold_database_name} "
-            f'--query-string "SELECT * FROM top_products ORDER BY rank" {region}',
+            f"aws athena start-query-execution --work-group {stack.athena_workgroup_name} {region} \\\n"
+            f"  --query-execution-context Database={stack.gold_database_name} \\\n"
+            '  --query-string "SELECT * FROM top_products ORDER BY rank"',
         ),
     )
     return Infrastructure(facts, commands)
