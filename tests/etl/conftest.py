@@ -1,10 +1,11 @@
-"""One Spark session for all tests of the ETL script."""
+"""One Spark session for all tests of the ETL script, on a machine whose clock is far from UTC."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from pyspark.sql import SparkSession
@@ -22,7 +23,6 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def spark(buckets: Path) -> Iterator[SparkSession]:
     """Spark as small as the data: a few partitions, no UI."""
-    os.environ["JAVA_HOME"] = java_home()
     builder = SparkSession.builder.master("local[2]").appName("capstone-etl-tests")
     settings = {
         **s3_on_folders({name: buckets / name for name in (RAW, LAKE)}),
@@ -37,7 +37,9 @@ def spark(buckets: Path) -> Iterator[SparkSession]:
     }
     for name, value in settings.items():
         builder = builder.config(name, value)
-    session = builder.getOrCreate()
+    # The JVM takes over what it finds at its start.
+    with mock.patch.dict(os.environ, {"JAVA_HOME": java_home(), "TZ": "Australia/Lord_Howe"}):
+        session = builder.getOrCreate()
     yield session
     session.stop()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from py4j.protocol import Py4JJavaError
 
 from glue_scripts import capstone_etl as etl
 from tests import oracle
@@ -265,3 +266,38 @@ def test_a_truncated_object_gives_its_readable_lines_and_stops_nothing(workbench
     corrupt = [row[2] for row in workbench.rows("bronze.events_rejected") if row[1] == "corrupt_file"]
     assert sorted(corrupt) == [uri("2025-11-18T14:25"), uri("2025-11-18T14:30")]
     assert workbench.run()["bronze"]["files"] == 0
+
+
+def test_the_largest_revenue_is_exact_and_a_larger_one_stops_the_run(workbench: Workbench) -> None:
+    largest = packed(
+        line(quantity=100_000_000, price=99_999_999.99),
+        line(quantity=1, price=999_999.99, user_id="u_2"),
+    )
+    objects = {uri("2025-11-18T14:25"): largest}
+    workbench.upload(objects)
+    workbench.run()
+    workbench.assert_holds(objects)
+    (revenue,) = workbench.rows("gold.hourly_revenue")
+    assert str(revenue[2]) == "9999999999999999.99"
+
+    workbench.upload({uri("2025-11-18T14:30"): packed(line(quantity=1, price=0.01, user_id="u_4"))})
+    with pytest.raises(Py4JJavaError, match=r"Revenue does not fit decimal\(18,2\): 10000000000000000.00"):
+        workbench.run()
+
+
+def test_sessions_of_any_time_zone_see_the_same_days(workbench: Workbench) -> None:
+    jvm: Any = workbench.spark._jvm
+    assert jvm.java.util.TimeZone.getDefault().getID() == "Australia/Lord_Howe"
+    times = (
+        "2025-12-31T23:59:59.999999Z",
+        "2026-01-01T00:00:00.000001+00:00",
+        "2026-01-01T10:29:59+10:30",
+        "2024-02-29T00:00:00-11:00",
+        "2025-11-18T14:23:45.1234567Z",
+    )
+    objects = {uri("2026-01-01T00:05"): packed(*(line(timestamp=time) for time in times))}
+    workbench.upload(objects)
+    workbench.run()
+    workbench.assert_holds(objects)
+    days = sorted(str(row[0]) for row in workbench.rows("gold.user_activity"))
+    assert days == ["2024-02-29", "2025-11-18", "2025-12-31", "2026-01-01"]
