@@ -74,7 +74,7 @@ def install() -> None:
     provisioners._GLUE_JOB_DEFAULTS["ExecutionProperty"] = {"MaxConcurrentRuns": 1}
     threading.Thread(
         target=_recover_when_serving,
-        args=(runner, int(os.environ["GATEWAY_PORT"])),
+        args=(runner, runs.active(), int(os.environ["GATEWAY_PORT"])),
         name="glue-recovery",
         daemon=True,
     ).start()
@@ -360,8 +360,8 @@ def _shown(record: RunRecord) -> dict[str, Any]:
     return document
 
 
-def _recover_when_serving(runner: JobRunner, port: int) -> None:
-    """End leftover runs, which needs S3, as soon as this server answers."""
+def _recover_when_serving(runner: JobRunner, leftovers: list[RunRecord], port: int) -> None:
+    """End the last server's runs, which needs S3, as soon as this server answers."""
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
@@ -372,4 +372,4 @@ def _recover_when_serving(runner: JobRunner, port: int) -> None:
             time.sleep(0.2)
         finally:
             connection.close()
-    runner.recover()
+    runner.recover(leftovers)

@@ -30,12 +30,7 @@ class LogFollower:
         self._rest = b""
         file.touch()
         self._file: IO[bytes] = file.open("rb")
-        for create, names in (
-            (logs.create_log_group, {"logGroupName": group}),
-            (logs.create_log_stream, {"logGroupName": group, "logStreamName": stream}),
-        ):
-            with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
-                create(**names)
+        self._create()
 
     def send(self) -> None:
         """Send the complete lines that were added since the last call."""
@@ -49,6 +44,15 @@ class LogFollower:
         self._put([self._rest])
         self._rest = b""
         self._file.close()
+
+    def _create(self) -> None:
+        """Make sure that group and stream exist."""
+        for create, names in (
+            (self._logs.create_log_group, {"logGroupName": self._group}),
+            (self._logs.create_log_stream, {"logGroupName": self._group, "logStreamName": self._stream}),
+        ):
+            with contextlib.suppress(self._logs.exceptions.ResourceAlreadyExistsException):
+                create(**names)
 
     def _put(self, lines: list[bytes]) -> None:
         now = int(time.time() * 1000)
@@ -67,4 +71,9 @@ class LogFollower:
             self._send_batch(batch)
 
     def _send_batch(self, batch: list[dict[str, Any]]) -> None:
-        self._logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=batch)
+        names = {"logGroupName": self._group, "logStreamName": self._stream}
+        try:
+            self._logs.put_log_events(**names, logEvents=batch)
+        except self._logs.exceptions.ResourceNotFoundException:  # Somebody deleted the group during the run.
+            self._create()
+            self._logs.put_log_events(**names, logEvents=batch)

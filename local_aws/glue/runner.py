@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ _RUNTIME = _PROJECT / "local_aws" / "runtime"
 _POLL_SECONDS = 0.1
 _EXIT_TIMEOUT_SECONDS = 20
 _GROUP_TIMEOUT_SECONDS = 5
+_WITHOUT_EFFECT = ("--extra-jars", "--extra-files", "--additional-python-modules", "--enable-spark-ui")
+"""Arguments of Glue that change what a job can do there; a run says when it was given one."""
 _SPARK_VARIABLES = (
     "SPARK_HOME",
     "SPARK_CONF_DIR",
@@ -108,11 +111,9 @@ class JobRunner:
             self._runs.update(run_id, JobRunState="STOPPING")
             stop.set()
 
-    def recover(self) -> None:
-        """End the runs that were active when the last server process ended: save what they wrote, say so."""
-        for record in self._runs.active():
-            if record.id in self._stops:
-                continue
+    def recover(self, leftovers: Iterable[RunRecord]) -> None:
+        """End runs that were active when the last server process ended: save what they wrote, say so."""
+        for record in leftovers:
             run_folder = _run_folder(self._folder, record)
             _kill_recorded_process(run_folder)
             message = "The embedded AWS ended while the run was active. Start the job again."
@@ -172,95 +173,99 @@ class _Run:
     ) -> None:
         self._request = request
         self._record = request.record
-        self._folder = folder
+        self._bookmarks = _bookmarks_path(folder, request.record.job.account, request.record.job.region)
         self._runs = runs
         self._aws = aws
         self._stop = stop
         self._run_folder = _run_folder(folder, request.record)
+        self._temporary = self._run_folder / "tmp"
+        self._system_log = self._run_folder / "system.log"
         self._workspace = _workspace(folder, request.record)
         self._mirrors: list[BucketMirror] = []
+        self._followers: list[LogFollower] = []
         self._running_since: float | None = None
 
     def execute(self) -> tuple[str, str]:
         """Run to the end; returns JobRunState and ErrorMessage, which are stored by then."""
-        (self._run_folder / "tmp").mkdir(parents=True)
-        self._system_log = self._run_folder / "system.log"
-        followers = [
-            LogFollower(
-                self._aws.logs, self._run_folder / file, f"{self._request.log_prefix}/{kind}", self._record.id
+        self._temporary.mkdir(parents=True)
+        for file, kind in (("output.log", "output"), ("system.log", "error")):
+            group = f"{self._request.log_prefix}/{kind}"
+            self._followers.append(
+                LogFollower(self._aws.logs, self._run_folder / file, group, self._record.id)
             )
-            for file, kind in (("output.log", "output"), ("system.log", "error"))
-        ]
-        self._followers = followers
-        state, message = "FAILED", ""
         try:
-            process = self._spawn()
-            try:
-                state, message = self._supervise(process)
-            finally:
-                _end_processes(process, patience=_EXIT_TIMEOUT_SECONDS if self._spec.result.exists() else 0)
+            state, message = self._drive()
         except JobCannotRun as error:
-            message = str(error)
-        if _staged_buckets(self._run_folder):
-            try:
-                self._stage_out()
-            except Exception as error:
-                logger.exception("Stage-out of run %s", self._record.id)
-                state = "FAILED"
-                message = f"{message} What the run wrote could not all be brought to S3: {error!r}".strip()
+            state, message = "FAILED", str(error)
+        except Exception as error:
+            logger.exception("Run %s of job %s", self._record.id, self._record.job.name)
+            state, message = "FAILED", f"The embedded AWS could not run the job: {error!r}"
+        lost = self._stage_out()
+        if lost:
+            state, message = "FAILED", f"{message} Not all that the run wrote is in S3: {lost}".strip()
         if message:
             self._log(message)
-        for follower in followers:
+        for follower in self._followers:
             follower.close()
         self._runs.update(self._record.id, **_ending(state, message, self._running_since))
         shutil.rmtree(self._run_folder, ignore_errors=True)
         return state, message
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        """Start the driver; its JVM comes up while objects are staged in. Raises JobCannotRun."""
+    def _drive(self) -> tuple[str, str]:
+        """Start the driver and see it to its end, however that comes about. Raises JobCannotRun."""
+        spec = self._prepare()
+        process = self._spawn(spec)
+        try:
+            return self._supervise(process, spec)
+        finally:
+            _end_processes(process, patience=_EXIT_TIMEOUT_SECONDS if spec.result.exists() else 0)
+
+    def _prepare(self) -> DriverSpec:
+        """Fetch the script and what belongs to it, and work out how to run it. Raises JobCannotRun."""
         script = self._fetch(self._request.script_location, self._run_folder / "script", "script")
-        libraries = self._libraries()
         named = self._buckets_named(script.read_text(errors="replace"))
         self._mirrors = [BucketMirror(self._aws.s3, bucket, self._workspace) for bucket in named]
-        temporary = self._run_folder / "tmp"
-        settings = self._settings({mirror.bucket: mirror.folder for mirror in self._mirrors}, temporary)
-        spec = DriverSpec(
+        settings = self._settings({mirror.bucket: mirror.folder for mirror in self._mirrors})
+        for name in _WITHOUT_EFFECT:
+            if self._request.arguments.get(name):
+                self._log(f"{name} has no effect in the embedded AWS")
+        return DriverSpec(
             script=os.fspath(script),
             arguments=[token for pair in self._request.arguments.items() for token in pair],
-            python_path=[os.fspath(script.parent), *libraries, os.fspath(_RUNTIME)],
+            python_path=[os.fspath(script.parent), *self._libraries(), os.fspath(_RUNTIME)],
             settings=settings,
-            java_options=java_options(settings, temporary),
+            java_options=java_options(settings, self._temporary),
             run_folder=os.fspath(self._run_folder),
         )
-        self._spec = spec
+
+    def _spawn(self, spec: DriverSpec) -> subprocess.Popen[bytes]:
+        """Start the driver; its JVM comes up while objects are staged in."""
         environment = {name: value for name, value in os.environ.items() if name not in _SPARK_VARIABLES}
-        bookmarks = _bookmarks_path(self._folder, self._record.job.account, self._record.job.region)
         with spec.output_log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "local_aws.glue.driver", os.fspath(spec.write())],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=temporary,
+                cwd=self._temporary,
                 start_new_session=True,
                 env={
                     **environment,
                     **self._aws.environment,
-                    BOOKMARKS_VARIABLE: os.fspath(bookmarks),
+                    BOOKMARKS_VARIABLE: os.fspath(self._bookmarks),
                     "PYTHONPATH": os.fspath(_PROJECT),
                     "PYTHONUNBUFFERED": "1",
-                    "SPARK_LOCAL_DIRS": os.fspath(temporary),
+                    "SPARK_LOCAL_DIRS": os.fspath(self._temporary),
                     "PYSPARK_PYTHON": sys.executable,
-                    "TMPDIR": os.fspath(temporary),
+                    "TMPDIR": os.fspath(self._temporary),
                     "TZ": "UTC",  # As on Glue.
                 },
             )
-        (self._run_folder / "process.json").write_text(
-            json.dumps({"pid": process.pid, "created": psutil.Process(process.pid).create_time()})
-        )
+        created = psutil.Process(process.pid).create_time()
+        (self._run_folder / "process.json").write_text(json.dumps({"pid": process.pid, "created": created}))
         return process
 
-    def _supervise(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+    def _supervise(self, process: subprocess.Popen[bytes], spec: DriverSpec) -> tuple[str, str]:
         """Let the script run, and follow its logs, until it ends, is stopped, or its time is over."""
         self._stage_in()
         (self._run_folder / "staged.json").write_text(json.dumps([mirror.bucket for mirror in self._mirrors]))
@@ -268,14 +273,14 @@ class _Run:
         while True:
             for follower in self._followers:
                 follower.send()
-            if self._running_since is None and self._spec.started_mark.exists():
+            if self._running_since is None and spec.started_mark.exists():
                 self._running_since = time.time()
                 if not self._stop.is_set():
                     self._runs.update(
                         self._record.id, JobRunState="RUNNING", RunningSince=self._running_since
                     )
-            if self._spec.result.exists() or process.poll() is not None:
-                return self._result(process)
+            if spec.result.exists() or process.poll() is not None:
+                return self._result(process, spec)
             if self._stop.is_set():
                 return "STOPPED", ""
             if self._running_since and time.time() - self._running_since > self._request.timeout_seconds:
@@ -290,10 +295,10 @@ class _Run:
             process.stdin.write(b"go\n")
             process.stdin.flush()
 
-    def _result(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+    def _result(self, process: subprocess.Popen[bytes], spec: DriverSpec) -> tuple[str, str]:
         """How the script ended, by its own word, or by its process's exit code."""
         try:
-            error = json.loads(self._spec.result.read_text())["error"]
+            error = json.loads(spec.result.read_text())["error"]
         except FileNotFoundError:
             return "FAILED", end_of_process("The job's process", process.wait())
         self._running_since = self._running_since or time.time()
@@ -307,11 +312,21 @@ class _Run:
             for key in transfer.skipped:
                 self._log(f"s3://{mirror.bucket}/{key} is left out: it cannot be a file beside the others")
 
-    def _stage_out(self) -> None:
+    def _stage_out(self) -> str:
+        """Bring what the script changed to S3, if it was let go at all; says what could not be brought."""
+        if not _staged_buckets(self._run_folder):
+            return ""
+        lost = []
         for mirror in self._mirrors:
             began = time.monotonic()
-            transfer = mirror.stage_out()
+            try:
+                transfer = mirror.stage_out()
+            except Exception as error:
+                logger.exception("Stage-out of s3://%s after run %s", mirror.bucket, self._record.id)
+                lost.append(f"s3://{mirror.bucket} ({error!r})")
+                continue
             self._log_transfer(f"Staged out s3://{mirror.bucket}", transfer, time.monotonic() - began)
+        return ", ".join(lost)
 
     def _log_transfer(self, what: str, transfer: Transfer, seconds: float) -> None:
         self._log(
@@ -324,7 +339,7 @@ class _Run:
         with self._system_log.open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} GLUE {line}\n")
 
-    def _settings(self, folders: dict[str, Path], temporary: Path) -> dict[str, str]:
+    def _settings(self, folders: dict[str, Path]) -> dict[str, str]:
         """Spark's configuration: ours, then what the job's --conf argument says."""
         return {
             "spark.app.name": self._record.job.name,
@@ -333,7 +348,7 @@ class _Run:
             "spark.ui.showConsoleProgress": "false",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
-            "spark.sql.warehouse.dir": (temporary / "spark-warehouse").as_uri(),
+            "spark.sql.warehouse.dir": (self._temporary / "spark-warehouse").as_uri(),
             # No _SUCCESS objects: nobody looks at them, and they lie between the data.
             "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
             **s3_on_folders(folders),

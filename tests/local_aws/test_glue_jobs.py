@@ -286,6 +286,17 @@ def test_a_stopped_run_ends_with_its_processes_and_keeps_what_it_wrote(bench: Gl
     assert again["Errors"][0]["ErrorDetail"]["ErrorCode"] == "InvalidInputException"
 
 
+def test_a_log_group_deleted_during_the_run_comes_back(bench: GlueBench) -> None:
+    bench.create_job("logs", "import time\nprint('one')\ntime.sleep(2)\nprint('two')")
+    run_id = bench.start("logs")
+    bench.wait("logs", run_id, "RUNNING")
+    while bench.output("logs", run_id) != ["one"]:
+        time.sleep(0.05)
+    bench.logs.delete_log_group(logGroupName="/aws-glue/jobs/logs/output")
+    assert bench.wait("logs", run_id)["JobRunState"] == "SUCCEEDED"
+    assert bench.output("logs", run_id) == ["two"]
+
+
 def test_a_missing_script_fails_the_run_and_is_named(bench: GlueBench) -> None:
     bench.create_job("scriptless", "")
     bench.s3.delete_object(Bucket=bench.target, Key="scripts/scriptless.py")
@@ -326,6 +337,8 @@ def test_a_job_keeps_how_many_runs_it_allows_and_an_update_replaces_its_definiti
     bench.create_job("defined", "", Timeout=5, ExecutionProperty={"MaxConcurrentRuns": 3}, MaxRetries=1)
     job = bench.glue.get_job(JobName="defined")["Job"]
     assert (job["ExecutionProperty"], job["Timeout"]) == ({"MaxConcurrentRuns": 3}, 5)
+    with pytest.raises(ClientError, match="AlreadyExistsException"):
+        bench.create_job("defined", "")
     bench.glue.update_job(JobName="defined", JobUpdate={"Role": "r", "Command": job["Command"], "Timeout": 7})
     updated = bench.glue.get_job(JobName="defined")["Job"]
     assert (updated["Timeout"], updated["MaxRetries"], updated["DefaultArguments"]) == (7, 0, {})
