@@ -446,8 +446,8 @@ def _run_failed(aws: Connection, stack: StackOutputs, run: JobRun, status: dict[
 
 
 def _counter(name: str, value: Any) -> str:
-    """One counter of a layer as words: "60,000 rows in", "days: 2025-11-18"."""
+    """One counter of a layer as words: "rows in: 60,000", "days: 2025-11-18"."""
     name = name.replace("_", " ")
     if isinstance(value, list):
         return f"{name}: {', '.join(str(item) for item in value) or 'none'}"
-    return f"{value:,} {name}" if isinstance(value, int) else f"{name}: {value}"
+    return f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}"

@@ -22,10 +22,18 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C959F"
 CATEGORY_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#8A7A00", "#000000")
-_SMALL_RIGHT: dict[str, Any] = {"ha": "right", "va": "bottom", "color": "#57606a", "fontsize": 9}
+_VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+_SMALL_RIGHT: dict[str, Any] = {
+    "ha": "right",
+    "va": "bottom",
+    "color": "#57606a",
+    "fontsize": 9,
+    "bbox": _VEIL,
+}
 MOST_BARS = 48
 """More hours or days than this are drawn as a line."""
 
+WEEK = pd.Timedelta(days=7)
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
@@ -97,12 +105,17 @@ def _name_points(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def plot_hourly_revenue(axes: Axes, frame: pd.DataFrame) -> str:
-    """Revenue of each hour as bars, or as a line where there are many; an hour without purchases has none."""
+    """Revenue of the newest week, hour by hour: bars, or a line where there are many hours.
+
+    An hour without a purchase has no row, and so no revenue.
+    """
     day, hour = pd.to_datetime(frame["event_date"]), frame["event_hour"].astype(int)
     revenue = pd.Series(
         frame["total_revenue"].astype(float).to_numpy(), index=day + pd.to_timedelta(hour, unit="h")
     )
-    revenue = revenue.sort_index().asfreq("h", fill_value=0.0)
+    everything = revenue.sort_index()
+    newest = everything[everything.index > everything.index[-1] - WEEK]
+    revenue = newest.asfreq("h", fill_value=0.0)
     if len(revenue) <= MOST_BARS:
         axes.bar(revenue.index, revenue, color=BLUE, width=0.8 / 24)
     else:
@@ -111,13 +124,14 @@ def plot_hourly_revenue(axes: Axes, frame: pd.DataFrame) -> str:
     hours.intervald[HOURLY] = [1, 2, 3, 4, 6, 12]
     axes.xaxis.set_major_locator(hours)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(hours))
-    axes.set_title("Revenue by hour", loc="left", fontsize=11)
+    is_part = len(newest) < len(everything)
+    axes.set_title(f"Revenue by hour{', newest 7 days' if is_part else ''}", loc="left", fontsize=11)
     axes.set_xlabel("Hour (UTC)")
     axes.set_ylabel("Revenue (USD)")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(THOUSANDS)
     return (
-        f"Revenue of {len(frame)} hours, {revenue.sum():,.2f} USD in all. The best hour is "
+        f"Revenue of {len(newest)} hours, {revenue.sum():,.2f} USD in all. The best hour is "
         f"{revenue.idxmax():%Y-%m-%d %H:%M} UTC with {revenue.max():,.2f} USD."
     )
 

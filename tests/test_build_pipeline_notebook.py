@@ -220,7 +220,7 @@ def test_the_first_run_uploads_creates_and_takes_in_every_file(first: Path, expe
     rejected = len(expected["bronze.events_rejected"])
     accepted = len(expected["bronze.events"])
     assert f"{FILES_USED} new files taken in" in run
-    assert f"{accepted + rejected:,} rows in, {accepted:,} accepted, {rejected:,} rejected" in run
+    assert f"rows in: {accepted + rejected:,}, accepted: {accepted:,}, rejected: {rejected:,}" in run
 
 
 def test_the_second_run_says_unchanged_everywhere_and_finds_no_new_file(report: Report) -> None:

@@ -349,7 +349,7 @@ def test_a_run_that_succeeds_brings_its_counters(
     assert result.new_files == 2
     assert result.summary["silver"] == {"inserted": 1000, "days_rewritten": []}
     assert "2 new files taken in" in str(result)
-    assert "1,200 rows in" in result._repr_html_()
+    assert "rows in: 1,200" in result._repr_html_()
     assert "days: 2025-11-17, 2025-11-18" in str(result)
 
 
