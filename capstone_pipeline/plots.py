@@ -10,26 +10,17 @@ import base64
 import html
 import io
 from collections.abc import Callable
-from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import HOURLY, AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import HOURLY, AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C959F"
 CATEGORY_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#8A7A00", "#000000")
-_VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-_SMALL_RIGHT: dict[str, Any] = {
-    "ha": "right",
-    "va": "bottom",
-    "color": "#57606a",
-    "fontsize": 9,
-    "bbox": _VEIL,
-}
 MOST_BARS = 48
 """More hours or days than this are drawn as a line."""
 
@@ -71,10 +62,8 @@ def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
     axes.scatter(seen["views"], seen["rate"], s=22, color=BLUE, alpha=0.55, linewidths=0)
     axes.scatter(weak["views"], weak["rate"], s=40, color=RED, linewidths=0)
     _name_points(axes, weak)
-    axes.axhline(overall, color=GREY, linewidth=1, linestyle="--")
-    axes.text(
-        1, overall, f"all products: {overall:.1%}", transform=axes.get_yaxis_transform(), **_SMALL_RIGHT
-    )
+    axes.axhline(overall, color=GREY, linewidth=1, linestyle="--", label=f"all products: {overall:.1%}")
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     spread = seen["views"].max() >= 10 * seen["views"].min()
     if spread:
         axes.set_xscale("log")
@@ -120,9 +109,9 @@ def plot_hourly_revenue(axes: Axes, frame: pd.DataFrame) -> str:
         axes.bar(revenue.index, revenue, color=BLUE, width=0.8 / 24)
     else:
         axes.plot(revenue.index, revenue, color=BLUE, linewidth=1.2)
-    hours = AutoDateLocator(minticks=min(3, len(revenue)), maxticks=8)
+    hours = AutoDateLocator(minticks=3, maxticks=8)
     hours.intervald[HOURLY] = [1, 2, 3, 4, 6, 12]
-    axes.xaxis.set_major_locator(hours)
+    axes.xaxis.set_major_locator(FixedLocator(date2num(revenue.index)) if len(revenue) <= 8 else hours)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(hours))
     is_part = len(newest) < len(everything)
     axes.set_title(f"Revenue by hour{', newest 7 days' if is_part else ''}", loc="left", fontsize=11)
