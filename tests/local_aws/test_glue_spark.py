@@ -1,0 +1,67 @@
+"""How Spark's JVM is started: its options, its folders for buckets, and the archive of its classes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local_aws.glue import archive
+from local_aws.glue.driver import end_of_process
+from local_aws.glue.spark import MEMORY_VARIABLE, java_options, s3_on_folders, spark_jars
+from local_aws.java import java_home
+
+
+def test_java_comes_from_its_wheel_and_is_17() -> None:
+    java = Path(java_home()) / "bin" / "java"
+    version = subprocess.run([java, "-version"], capture_output=True, text=True, check=True).stderr
+    assert 'version "17.' in version
+
+
+def test_memory_is_the_jobs_else_the_environments_else_a_share_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(MEMORY_VARIABLE, raising=False)
+    assert any(option.startswith("-Xmx") and option.endswith("m") for option in java_options({}, tmp_path))
+    monkeypatch.setenv(MEMORY_VARIABLE, "3g")
+    assert "-Xmx3g" in java_options({}, tmp_path)
+    assert "-Xmx5g" in java_options({"spark.driver.memory": "5g"}, tmp_path)
+
+
+def test_the_jobs_own_java_options_come_last_and_so_win(tmp_path: Path) -> None:
+    options = java_options({"spark.driver.extraJavaOptions": "-Xss4m -Da='b c'"}, tmp_path)
+    assert options[-2:] == ["-Xss4m", "-Da=b c"]
+
+
+def test_a_bucket_is_a_folder_also_with_spaces_in_its_path(tmp_path: Path) -> None:
+    settings = s3_on_folders({"bucket": tmp_path / "a b"})
+    assert (tmp_path / "a b").is_dir()
+    assert settings["spark.hadoop.fs.viewfs.mounttable.bucket.linkFallback"].endswith("/a%20b")
+
+
+def test_without_an_archive_java_starts_as_usual_and_with_one_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(archive.CACHE_VARIABLE, str(tmp_path))
+    jars = spark_jars()
+    assert archive.archive_options(jars) == []
+    files = archive._archives(jars)
+    for file in files:
+        file.touch()
+    shared, *_ = archive.archive_options(jars)
+    assert shared == f"-XX:SharedArchiveFile={os.pathsep.join(map(str, files))}"
+    assert archive.archive_options(jars[1:]) == [], "an archive of other jars"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (3, "Spark ended with exit code 3"),
+        (-9, "Spark was ended by SIGKILL: the machine's memory ran out, or somebody killed it"),
+        (-11, "Spark was ended by SIGSEGV"),
+    ],
+)
+def test_the_end_of_a_process_is_told(code: int, said: str) -> None:
+    assert end_of_process("Spark", code) == said
