@@ -8,16 +8,17 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STUDENT_ID ?= demo
 REGION ?= us-west-2
+EXAMPLES ?= 1000
 
 # Relative, so that a path with spaces above the checkout does no harm.
 BIN := .venv/bin
 STAMP := .venv/installed
 CODE := capstone_pipeline demo.py generate_sample_data.py glue_scripts local_aws tests
 
-.PHONY: help venv demo report test lint format notebook up down clean
+.PHONY: help venv demo report test test-long lint format notebook up down clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 venv: $(STAMP)  ## the virtual environment .venv with everything in requirements.txt
 
@@ -40,6 +41,9 @@ report: venv  ## run and render the notebook on the AWS that the environment poi
 
 test: venv lint  ## lint, types and all tests
 	$(BIN)/python -m pytest
+
+test-long: venv  ## 1,000 random histories of the ETL script: hours (EXAMPLES=n for another number)
+	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py --hypothesis-show-statistics
 
 lint: venv  ## style (ruff) and types (mypy)
 	$(BIN)/python -m ruff check .
