@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -37,8 +38,13 @@ def spark(buckets: Path) -> Iterator[SparkSession]:
     }
     for name, value in settings.items():
         builder = builder.config(name, value)
-    # The JVM takes over what it finds at its start.
-    with mock.patch.dict(os.environ, {"JAVA_HOME": java_home(), "TZ": "Australia/Lord_Howe"}):
+    # The JVM and the context take over what they find at their start.
+    environment = {
+        "JAVA_HOME": java_home(),
+        "PYSPARK_PYTHON": sys.executable,
+        "TZ": "Australia/Lord_Howe",
+    }
+    with mock.patch.dict(os.environ, environment):
         session = builder.getOrCreate()
     yield session
     session.stop()

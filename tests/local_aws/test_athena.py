@@ -8,10 +8,12 @@ import inspect
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import awswrangler as wr
@@ -620,7 +622,8 @@ def test_awswrangler_describes_a_table(lake: Lake) -> None:
 
 def test_the_stock_cli_runs_a_query_and_shows_its_rows(lake: Lake) -> None:
     def cli(*arguments: str) -> Any:
-        command = ["aws", "athena", *arguments, "--output", "json"]
+        aws_cli = str(Path(sys.executable).with_name("aws"))
+        command = [aws_cli, "athena", *arguments, "--output", "json"]
         done = subprocess.run(
             command, env={**os.environ, **lake.aws.environment}, capture_output=True, text=True, timeout=60
         )

@@ -121,7 +121,7 @@ def test_a_proxy_in_the_environment_is_bypassed_for_loopback(cli: Cli) -> None:
     assert exports["NO_PROXY"] == "example.org,127.0.0.1,localhost"
 
     listed = subprocess.run(
-        ["aws", "s3", "ls"],
+        [str(Path(sys.executable).with_name("aws")), "s3", "ls"],
         env={**os.environ, **broken, **exports},
         capture_output=True,
         text=True,
