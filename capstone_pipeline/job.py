@@ -46,7 +46,7 @@ TIMEOUT_MINUTES = 60
 LAYERS = ("bronze", "silver", "gold")
 
 _ACTIVE_STATES = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
-_SUMMARY_PREFIX = "SUMMARY "
+_SUMMARY_START = '{"layer": '
 _LOG_DELAY_SECONDS = 30
 _CONTENT_TYPES = {".py": "text/x-python", ".sql": "text/plain"}
 
@@ -358,12 +358,8 @@ def wait_for_job_run(
 
 
 def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:
-    """The counters of each layer from the `SUMMARY {...}` lines among a run's log lines."""
-    counters = [
-        json.loads(line.strip().removeprefix(_SUMMARY_PREFIX))
-        for line in lines
-        if line.strip().startswith(_SUMMARY_PREFIX)
-    ]
+    """The counters of each layer from the JSON lines that it prints for each, among all lines of a run's log."""
+    counters = [json.loads(line) for line in lines if line.startswith(_SUMMARY_START)]
     return {counter.pop("layer"): counter for counter in counters}
 
 

@@ -329,9 +329,9 @@ def test_the_job_is_what_the_pipeline_needs(stack: StackOutputs) -> None:
 THREE_LAYERS = """
 import json
 print("Not a summary")
-print("SUMMARY " + json.dumps({"layer": "bronze", "files": 2, "rows_in": 1200, "accepted": 1199}))
-print("SUMMARY " + json.dumps({"layer": "silver", "inserted": 1000, "days_rewritten": []}))
-print("SUMMARY " + json.dumps({"layer": "gold", "days": ["2025-11-17", "2025-11-18"]}))
+print(json.dumps({"layer": "bronze", "files": 2, "rows_in": 1200, "accepted": 1199}))
+print(json.dumps({"layer": "silver", "inserted": 1000, "days_rewritten": []}))
+print(json.dumps({"layer": "gold", "days": ["2025-11-17", "2025-11-18"]}))
 """
 RAISES = "raise ValueError('the disk of the moon is full')\n"
 SLEEPS = "import time\nprint('sleeping', flush=True)\ntime.sleep(120)\n"
@@ -399,7 +399,7 @@ def test_a_job_that_does_not_exist_is_named(connection: Connection, stack: Stack
 
 
 def test_summary_lines_are_found_among_other_output() -> None:
-    lines = ["starting", 'SUMMARY {"layer": "bronze", "files": 3}\n', "SUMMARYx", 'a SUMMARY {"layer": "x"}']
+    lines = ["starting", '{"layer": "bronze", "files": 3}\n', '{"other": 1}', 'a {"layer": "x"}']
     assert parse_summary(lines) == {"bronze": {"files": 3}}
 
 

@@ -90,8 +90,8 @@ class Workbench:
             job.commit()
         finally:
             self._restore_session()
-        lines = [line.removeprefix("SUMMARY ") for line in printed.getvalue().splitlines()]
-        return {summary.pop("layer"): summary for summary in map(json.loads, lines)}
+        summaries = map(json.loads, printed.getvalue().splitlines())
+        return {summary.pop("layer"): summary for summary in summaries}
 
     def _restore_session(self) -> None:
         """On Glue a session ends with its run; here the next run must not find what this one left in it."""
