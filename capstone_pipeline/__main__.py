@@ -2,6 +2,8 @@
 
 python -m capstone_pipeline sync      bring the notebook's script cell and the script file together
 python -m capstone_pipeline report    run the notebook and render it as output/build_pipeline.html
+python -m capstone_pipeline cost      what a month costs, from measured bytes and seconds
+python -m capstone_pipeline docs      write the generated parts of the documents in docs/
 """
 
 from __future__ import annotations
@@ -55,6 +57,27 @@ def run_report(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_cost(options: argparse.Namespace) -> int:
+    """Print what a month costs on AWS, and how that depends on how often the job runs."""
+    from capstone_pipeline import cost
+
+    print(cost.report(cost.read_measurements()))
+    return 0
+
+
+def run_docs(options: argparse.Namespace) -> int:
+    """Write what the documents show of the costs, or (--answers-of) the sample answers."""
+    from capstone_pipeline import documents
+
+    if options.answers_of:
+        contents = documents.answer_blocks(options.answers_of, options.region)
+    else:
+        contents = documents.computed_blocks()
+    changed = documents.update_documents(contents)
+    print("\n".join(f"{path.name}: updated" for path in changed) or "All documents are up to date.")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m capstone_pipeline",
@@ -62,17 +85,23 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for name, run in (("sync", run_sync), ("report", run_report)):
+    for name, run in (("sync", run_sync), ("report", run_report), ("cost", run_cost), ("docs", run_docs)):
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
         command.set_defaults(run=run)
+        if run in (run_sync, run_report):
+            command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
+        if run in (run_report, run_docs):
+            command.add_argument("--region", default="us-west-2")
         if run is run_sync:
             command.add_argument("--keep", choices=["script", "notebook"], help="the side that wins")
             command.add_argument("--check", action="store_true", help="only say whether they are the same")
-        else:
+        if run is run_report:
             command.add_argument("--student-id", default="demo")
-            command.add_argument("--region", default="us-west-2")
             command.add_argument("--output-dir", type=Path, default=Path("output"))
+        if run is run_docs:
+            command.add_argument(
+                "--answers-of", metavar="ID", help="student id of a stack that holds sample-data"
+            )
     return parser
 
 

@@ -1,0 +1,131 @@
+"""The parts of the documents that a program writes: sample answers, costs, scaling arithmetic.
+
+A document has `<!-- generated: name -->` and `<!-- end generated -->` on lines of their own; `make docs` puts
+what it computes in between. Not for single measured figures: those are `benchmarks/figures.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from capstone_pipeline.answers import read_queries, run_query
+from capstone_pipeline.errors import PipelineError
+from capstone_pipeline.stack import connect, read_stack
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_ROWS = 5
+TABLE_OF_QUERY = {
+    1: "conversion_funnel",
+    2: "hourly_revenue",
+    3: "top_products",
+    4: "category_performance",
+    5: "user_activity",
+}
+
+_BLOCK = re.compile(r"^<!-- generated: (\w+) -->\n(.*?)^<!-- end generated -->$", re.DOTALL | re.MULTILINE)
+
+
+def computed_blocks() -> dict[str, str]:
+    """The blocks that follow from the committed benchmark results. Raises cost.MeasurementsMissing."""
+    from capstone_pipeline import cost  # Late: it takes its tables from here.
+
+    measured = cost.read_measurements()
+    return {
+        "machine": f"Measured on: {measured.machine}.",
+        "monthly_cost": cost.monthly_table(measured),
+        "run_frequency": cost.frequency_table(measured),
+        "prices": cost.price_table(),
+        "assumptions": "\n".join(f"- {assumption}" for assumption in cost.ASSUMPTIONS),
+        "scaling": cost.scaling_table(measured),
+    }
+
+
+def answer_blocks(student_id: str, region: str) -> dict[str, str]:
+    """A sample of each answer, asked of a deployed stack that holds `sample-data/`."""
+    aws = connect(region)
+    stack = read_stack(aws, f"capstone-{student_id}")
+    queries = read_queries(ROOT / "queries.sql")
+    return {
+        table: sample_answer(run_query(aws, stack, queries[number]).frame)
+        for number, table in TABLE_OF_QUERY.items()
+    }
+
+
+def block_names(text: str) -> list[str]:
+    """The names of the generated blocks of a document, in their order."""
+    return [match[1] for match in _BLOCK.finditer(text)]
+
+
+def block(text: str, name: str) -> str:
+    """What a document shows in its generated block of this name."""
+    return next(match[2] for match in _BLOCK.finditer(text) if match[1] == name)
+
+
+def with_blocks(text: str, contents: Mapping[str, str]) -> str:
+    """The text with the named blocks replaced; blocks that are not among `contents` stay as they are."""
+
+    def replaced(match: re.Match[str]) -> str:
+        content = contents.get(match[1])
+        if content is None:
+            return match[0]
+        return f"<!-- generated: {match[1]} -->\n{content.rstrip()}\n<!-- end generated -->"
+
+    return _BLOCK.sub(replaced, text)
+
+
+def update_documents(contents: Mapping[str, str], folder: Path = ROOT / "docs") -> list[Path]:
+    """Write the contents into the blocks of all documents in the folder; returns the documents that changed.
+
+    Raises PipelineError for a content that no document has a block for.
+    """
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md"))}
+    known = {name for text in texts.values() for name in block_names(text)}
+    if unknown := sorted(set(contents) - known):
+        raise PipelineError(
+            f"No document in {folder} has a block for {', '.join(unknown)}.",
+            "add it, each marker on a line of its own:\n"
+            f"  <!-- generated: {unknown[0]} -->\n  <!-- end generated -->",
+        )
+    changed = []
+    for path, text in texts.items():
+        updated = with_blocks(text, contents)
+        if updated != text:
+            path.write_text(updated, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown; numbers stand to the right, None is an empty cell."""
+    rows = [list(row) for row in rows]
+    is_number = [
+        all(re.fullmatch(r"\$?-?[\d,]+(\.\d+)?( [kMGT]?B)?", _text(row[i])) for row in rows if _text(row[i]))
+        for i in range(len(header))
+    ]
+    lines = [
+        _line(header),
+        "|" + "|".join("--:" if number else "---" for number in is_number) + "|",
+        *(_line(row) for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def sample_answer(frame: pd.DataFrame) -> str:
+    """The first rows of an answer as a table, and how many there are in all."""
+    shown = frame.head(SAMPLE_ROWS)
+    rows = [[None if pd.isna(value) else value for value in row] for row in shown.itertuples(index=False)]
+    table = markdown_table([f"`{name}`" for name in frame.columns], rows)
+    return f"{table}\n\nRows in all: {len(frame):,}."
+
+
+def _line(cells: Sequence[Any]) -> str:
+    return f"| {' | '.join(_text(cell) for cell in cells)} |"
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell)

@@ -1,0 +1,206 @@
+"""The cost model: sums made by hand for round measurements, periods as the template has them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from capstone_pipeline import cost
+from capstone_pipeline.__main__ import main
+from capstone_pipeline.cost import PRICES, Measurements, MeasurementsMissing
+from tests import template
+
+ROUND = Measurements(
+    machine="a calculator",
+    events=Decimal(600_000),
+    run_seconds=Decimal(100),
+    start_seconds=Decimal(10),
+    json_bytes=Decimal(200),
+    gzip_bytes=Decimal(20),
+    bronze_bytes=Decimal(10),
+    silver_bytes=Decimal(10),
+    gold_bytes_per_day=Decimal(0),
+    lambda_seconds=Decimal(20),
+    scanned_bytes=(Decimal(1000),) * 5,
+)
+
+
+def cents(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"))
+
+
+def result_file(folder: Path, figures: dict[str, float], part: str) -> None:
+    document = {
+        "part": part,
+        "title": part,
+        "measured": "2026-11-24",
+        "machine": {"cpus": 2},
+        "figures": {
+            name: {"value": value, "unit": "number", "what": name} for name, value in figures.items()
+        },
+        "details": {},
+    }
+    (folder / f"{part}.json").write_text(json.dumps(document))
+
+
+def all_results(folder: Path) -> None:
+    for part in ("one_batch", "storage", "generator", "queries"):
+        names = [name for name in (*cost.FIGURES.values(), *cost.SCANNED) if name.startswith(f"{part}.")]
+        result_file(folder, {name.split(".")[1]: 2.5 for name in names}, part)
+
+
+# --- The sums -----------------------------------------------------------------------------------------------
+
+
+def test_each_run_of_a_hundred_seconds_bills_two_dpus_for_them() -> None:
+    # 8,640 runs x 100 s x 2 DPU = 480 DPU-hours, at 0.44 each.
+    assert cents(cost.monthly_costs(ROUND, 5)["Glue"]) == Decimal("211.20")
+
+
+def test_a_run_shorter_than_a_minute_is_billed_as_a_minute() -> None:
+    short = replace(ROUND, run_seconds=Decimal(15))
+    # 8,640 runs x 60 s x 2 DPU = 288 DPU-hours.
+    assert cents(cost.monthly_costs(short, 5)["Glue"]) == Decimal("126.72")
+
+
+def test_a_daily_run_works_with_all_executors_and_starts_once() -> None:
+    # 288 deliveries x 90 s of work on 9 executors = 2,880 s, and 10 s; on 10 workers 28,900 DPU-seconds.
+    run = cost.run_of(ROUND, 288)
+    assert (run.executors, run.seconds, run.dpu_seconds) == (9, 2890, 28900)
+    assert cents(cost.monthly_costs(ROUND, 1440)["Glue"]) == cents(
+        30 * Decimal(28900) / 3600 * Decimal("0.44")
+    )
+
+
+def test_fewer_runs_cost_less() -> None:
+    short = replace(ROUND, run_seconds=Decimal(15))
+    totals = [sum(cost.monthly_costs(short, minutes).values()) for minutes in cost.INTERVALS]
+    assert totals == sorted(totals, reverse=True)
+
+
+def test_the_generator_costs_its_gigabyte_seconds_and_requests() -> None:
+    # 8,640 x (20 GB-s x 0.0000166667 + 0.0000002)
+    assert cents(cost.monthly_costs(ROUND, 5)["Lambda (generator)"]) == Decimal("2.88")
+
+
+def test_a_small_query_is_billed_as_ten_megabytes_and_a_large_one_by_its_bytes() -> None:
+    assert cost.query_cost(Decimal(1)) == Decimal(5) * 10 / 2**20
+    assert cost.query_cost(Decimal(2**40)) == 5
+    # 5 queries x 24 a day x 30 days x 10 MB = 36,000 MB
+    assert cents(cost.monthly_costs(ROUND, 5)["Athena"]) == cents(Decimal(5) * 36000 / 2**20)
+
+
+def test_storage_holds_raw_for_its_days_and_the_lake_for_all_months() -> None:
+    a_day = 600_000 * 288
+    assert cost.stored_bytes(ROUND, 8640, 1) == a_day * (20 * 37 + 20 * 37)
+    assert cost.stored_bytes(ROUND, 8640, 12) == a_day * (20 * 37 + 20 * 367)
+
+
+@pytest.mark.parametrize(
+    ("tebibytes", "usd"),
+    [(1, "23.55"), (50, "1177.60"), (51, "1200.13"), (500, "11315.20"), (501, "11336.70")],
+)
+def test_storage_gets_cheaper_by_tiers(tebibytes: int, usd: str) -> None:
+    assert cents(cost.storage_cost(Decimal(tebibytes * 2**40))) == Decimal(usd)
+
+
+def test_requests_are_those_of_the_files_and_of_listing_the_raw_objects() -> None:
+    # One object: 5 + 4 + 4 + 2 = 15 files, 150 write requests and 9 listings of 8,640 objects;
+    # 150 reads, and 288 x 4 / 2 = 576 silver files x 2 x 3.
+    a_run = 159 * Decimal("0.000005") + (150 + 3456) * Decimal("0.0000004")
+    assert cost.request_cost(8640, 1) == 8640 * a_run
+
+
+def test_ten_times_the_volume_needs_the_executors_that_keep_up() -> None:
+    # 10 x 90 s of work in the 290 s that remain of five minutes: 4 executors, 225 s each.
+    shown = cost.scaling_table(ROUND, [10])
+    assert "| executors to keep up | 4 |" in shown
+    assert "| seconds a run | 235 |" in shown
+    assert "| events per five minutes | 6,000,000 |" in shown
+    assert "| shuffled by a run, at most | 1.20 GB |" in shown
+
+
+def test_money_is_never_a_binary_fraction() -> None:
+    amounts = [*cost.monthly_costs(ROUND, 5).values(), *(price.amount for price in PRICES.values())]
+    assert {type(amount) for amount in amounts} == {Decimal}
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("1234.565", "$1,234.57"),
+        ("0.05", "$0.05"),
+        ("0.00477", "$0.0048"),
+        ("0.00004768", "$0.000048"),
+        ("0", "$0.00"),
+    ],
+)
+def test_an_amount_is_shown_in_cents_or_finer_where_a_cent_is_too_coarse(amount: str, text: str) -> None:
+    assert cost.usd(Decimal(amount)) == text
+
+
+# --- Where the numbers come from ----------------------------------------------------------------------------
+
+
+def test_each_price_names_a_page_of_aws_and_the_month_of_the_copy() -> None:
+    for price in PRICES.values():
+        assert price.source.startswith("https://aws.amazon.com/")
+        assert 2024 <= int(price.seen[:4]) <= 2026
+        assert price.amount > 0
+
+
+def test_the_periods_are_those_of_the_template() -> None:
+    buckets = template.resources("AWS::S3::Bucket").values()
+    rules = [rule for b in buckets for rule in b["Properties"]["LifecycleConfiguration"]["Rules"]]
+    old_versions = {
+        rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+        for rule in rules
+        if "NoncurrentVersionExpiration" in rule
+    }
+    assert old_versions == {cost.OLD_VERSION_DAYS}
+    assert template.content()["Parameters"]["RawRetentionDays"]["Default"] == cost.RAW_DAYS
+    generator = template.content()["Resources"]["GeneratorFunction"]["Properties"]
+    assert generator["MemorySize"] == 1024 * cost.LAMBDA_GB
+    schedule = template.content()["Resources"]["GeneratorSchedule"]["Properties"]["ScheduleExpression"]
+    assert schedule == f"rate({cost.DELIVERY_MINUTES} minutes)"
+
+
+def test_the_measurements_are_read_by_their_names(tmp_path: Path) -> None:
+    all_results(tmp_path)
+    measured = cost.read_measurements(tmp_path)
+    assert measured.events == Decimal("2.5")
+    assert measured.scanned_bytes == (Decimal("2.5"),) * 5
+    assert measured.machine == "cpus: 2"
+
+
+def test_without_results_the_command_says_what_is_missing_and_how_to_measure_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_results(tmp_path)
+    (tmp_path / "generator.json").unlink()
+    with pytest.raises(MeasurementsMissing, match=r"no figure generator\.lambda_seconds\."):
+        cost.read_measurements(tmp_path)
+    read = cost.read_measurements
+    monkeypatch.setattr(cost, "read_measurements", lambda: read(tmp_path / "empty"))
+    assert main(["cost"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("MeasurementsMissing: The costs cannot be computed")
+    assert "one_batch.events" in said
+    assert "make bench" in said
+
+
+def test_the_command_prints_the_months_the_frequencies_the_prices_and_what_is_assumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_results(tmp_path)
+    measured = cost.read_measurements(tmp_path)
+    monkeypatch.setattr(cost, "read_measurements", lambda: measured)
+    assert main(["cost"]) == 0
+    said = capsys.readouterr().out
+    for name in (*cost.monthly_costs(measured, 5), *cost.INTERVALS.values(), *cost.ASSUMPTIONS):
+        assert name in said
+    assert said.count("https://aws.amazon.com/") == len(PRICES)

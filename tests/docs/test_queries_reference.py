@@ -1,0 +1,169 @@
+"""QUERIES_REFERENCE.md: samples are what a run on sample-data gives, statements run, claims hold."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+import sqlglot
+from sqlglot import exp
+
+import capstone_pipeline as pipeline
+from capstone_pipeline import Connection, Query, QueryFailed, StackOutputs
+from capstone_pipeline.documents import TABLE_OF_QUERY, answer_blocks, block, block_names
+from demo import TEMPLATE, deploy_stack, upload_sample_data
+from glue_scripts.capstone_etl import TABLES
+from local_aws.server import LocalAws
+from tests.docs.commands import ROOT, Block, blocks, document, section
+
+REFERENCE = "docs/QUERIES_REFERENCE.md"
+DOCUMENTS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+STATEMENTS = [statement for name in DOCUMENTS for statement in blocks(name, "sql")]
+SECTIONS = {
+    number: re.search(rf"^## {number}\. (.*)$", document(REFERENCE), re.MULTILINE) for number in range(1, 6)
+}
+
+# awswrangler calls pandas in a way that pandas 4 will not know.
+pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A stack that holds sample-data, and what the first query answered before the job had run."""
+
+    aws: Connection
+    stack: StackOutputs
+    answer_before: pd.DataFrame
+
+    def ask(self, sql: str) -> pd.DataFrame:
+        """The answer of Athena, in the database of the tables that the statement reads."""
+        tables = {table.name for table in sqlglot.parse_one(sql, dialect="athena").find_all(exp.Table)}
+        layers = {name.split(".")[0] for name in TABLES if name.split(".")[1] in tables}
+        assert len(layers) == 1, f"{sql} reads tables of {layers or 'no layer'}"
+        database = getattr(self.stack, f"{layers.pop()}_database_name")
+        stack = StackOutputs(**{**vars(self.stack), "gold_database_name": database})
+        return pipeline.run_query(self.aws, stack, Query(0, "of a document", "", sql)).frame
+
+
+@pytest.fixture(scope="module")
+def sample(aws: LocalAws) -> Iterator[Sample]:
+    """One run of the job over all of sample-data."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in aws.environment.items():
+            patch.setenv(name, value)
+        connection = pipeline.connect("us-west-2")
+        parameters = {"StudentId": "sample", "GeneratorState": "DISABLED"}
+        _, stack = deploy_stack(connection, "capstone-sample", TEMPLATE.read_text(), parameters)
+        query = pipeline.read_queries(ROOT / "queries.sql")[1]
+        with warnings.catch_warnings(action="ignore"):
+            before = pipeline.run_query(connection, stack, query).frame
+        upload_sample_data(connection, stack, ROOT / "sample-data")
+        pipeline.upload_if_changed(
+            connection, ROOT / "glue_scripts" / "capstone_etl.py", stack.script_location
+        )
+        pipeline.create_or_update_job(connection, stack)
+        run = pipeline.start_job_run(connection, stack)
+        pipeline.wait_for_job_run(connection, stack, run, poll_seconds=0.5, show=lambda _: None)
+        yield Sample(connection, stack, before)
+
+
+def test_the_sample_of_each_answer_is_what_a_run_gives(sample: Sample) -> None:
+    text = document(REFERENCE)
+    assert block_names(text) == list(TABLE_OF_QUERY.values())
+    for table, content in answer_blocks("sample", "us-west-2").items():
+        assert block(text, table) == f"{content}\n", "run: python -m capstone_pipeline docs --answers-of demo"
+
+
+@pytest.mark.parametrize("number", SECTIONS)
+def test_each_column_is_described_with_the_type_that_it_has(number: int) -> None:
+    heading = SECTIONS[number]
+    assert heading is not None
+    rows = re.findall(
+        r"^\| (`[a-z_`, ]+`) \| ([^|`]+) \|", section(document(REFERENCE), heading[0][3:]), re.MULTILINE
+    )
+    described: dict[str, str] = {}
+    for names, types in rows:
+        columns, kinds = re.findall(r"`(\w+)`", names), re.findall(r"\w+(?:\(\d+,\d+\))?", types)
+        described |= dict(
+            zip(columns, kinds if len(kinds) == len(columns) else kinds * len(columns), strict=True)
+        )
+    schema = TABLES[f"gold.{TABLE_OF_QUERY[number]}"].columns
+    assert described == {field.name: field.dataType.simpleString() for field in schema}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement.place)
+def test_a_statement_of_the_documents_gives_rows(sample: Sample, statement: Block) -> None:
+    assert len(sample.ask(statement.code)) > 0
+
+
+def answer_to(sample: Sample, beginning: str) -> pd.DataFrame:
+    """The answer to the one statement of the reference that contains this text."""
+    (statement,) = [block for block in blocks(REFERENCE, "sql") if beginning in block.code]
+    return sample.ask(statement.code)
+
+
+def test_the_funnel_of_a_day_comes_from_the_cube_as_the_table_of_all_days_does(sample: Sample) -> None:
+    (statement,) = [
+        block for block in blocks(REFERENCE, "sql") if "FROM event_cube\nWHERE year" in block.code
+    ]
+    all_days = statement.code.replace("year = 2025 AND month = 11 AND day = 18 AND ", "")
+    funnel = sample.ask("SELECT * FROM conversion_funnel WHERE views + add_to_carts + purchases > 0")
+    keys = ["product_id", "category"]
+    counts = [*keys, "views", "add_to_carts", "purchases"]
+    computed = sample.ask(all_days).sort_values(keys)[counts].values.tolist()
+    assert computed == funnel.sort_values(keys)[counts].values.tolist()
+
+
+def test_the_whole_day_has_24_hours_and_the_revenue_of_the_table(sample: Sample) -> None:
+    day = answer_to(sample, "sequence(0, 23)")
+    table = sample.ask("SELECT total_revenue FROM hourly_revenue WHERE event_date = DATE '2025-11-17'")
+    assert list(day.event_hour) == list(range(24))
+    assert sum(day.total_revenue) == sum(table.total_revenue)
+
+
+def test_the_shares_of_a_day_are_percent_with_decimals(sample: Sample) -> None:
+    shares = answer_to(sample, "percent_of_day")
+    assert all(value.as_tuple().exponent <= -2 for value in shares.percent_of_day)
+    totals = shares.groupby("event_date").percent_of_day.sum()
+    assert all(abs(total - 100) < Decimal("0.1") for total in totals)
+
+
+# --- Troubleshooting: each row of the table -----------------------------------------------------------------
+
+
+def test_before_the_first_run_an_answer_has_no_rows(sample: Sample) -> None:
+    assert len(sample.answer_before) == 0
+
+
+def test_a_query_in_the_wrong_database_is_refused_by_the_name_of_its_table(sample: Sample) -> None:
+    query = Query(0, "of a document", "", "SELECT count(*) FROM events_cleaned")
+    with pytest.raises(QueryFailed, match=r"capstone-sample, database gold_sample.*\n.*events_cleaned"):
+        pipeline.run_query(sample.aws, sample.stack, query)
+
+
+def test_an_hour_without_purchases_is_no_row(sample: Sample) -> None:
+    hours = set(
+        sample.ask("SELECT event_hour FROM hourly_revenue WHERE event_date = DATE '2025-11-17'").event_hour
+    )
+    events = sample.ask(
+        "SELECT DISTINCT event_hour FROM event_cube WHERE year = 2025 AND month = 11 AND day = 17"
+    )
+    assert hours < set(events.event_hour) | {0}
+    assert 0 not in hours
+
+
+def test_distinct_users_do_not_add_up_over_days(sample: Sample) -> None:
+    both_days = answer_to(sample, "day BETWEEN 17 AND 18").iloc[0]
+    by_day = sample.ask("SELECT * FROM user_activity")
+    assert len(by_day) == 2
+    assert max(by_day.unique_users) < both_days.unique_users < sum(by_day.unique_users)
+
+
+def test_a_share_without_a_cast_has_no_decimals(sample: Sample) -> None:
+    shares = sample.ask("SELECT sum(unique_users) / sum(unique_sessions) AS share FROM user_activity")
+    assert list(shares.share) == [0]
