@@ -15,7 +15,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts local_aws tests
 
-.PHONY: help venv demo report test test-long lint format notebook docs figures up down clean
+.PHONY: help venv demo report test test-long lint format notebook docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -59,6 +59,9 @@ notebook: venv  ## bring the script cell of build_pipeline.ipynb and glue_script
 
 docs: venv figures  ## write the computed tables of docs/ (the sample answers: see QUERIES_REFERENCE.md)
 	@$(BIN)/python -m capstone_pipeline docs
+
+blog: venv  ## the write-up as a web page, output/blog_post.html
+	@$(BIN)/python -m capstone_pipeline blog
 
 figures: venv  ## bring the measured figures of benchmarks/results/ into all documents
 	@$(BIN)/python -m benchmarks.figures

@@ -4,6 +4,7 @@ python -m capstone_pipeline sync      bring the notebook's script cell and the s
 python -m capstone_pipeline report    run the notebook and render it as output/build_pipeline.html
 python -m capstone_pipeline cost      what a month costs, from measured bytes and seconds
 python -m capstone_pipeline docs      write the generated parts of the documents in docs/
+python -m capstone_pipeline blog      render docs/BLOG_POST.md as output/blog_post.html
 """
 
 from __future__ import annotations
@@ -78,6 +79,15 @@ def run_docs(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_blog(options: argparse.Namespace) -> int:
+    """Render the write-up as one web page."""
+    from capstone_pipeline.blog import render_blog
+
+    source = ROOT / "docs" / "BLOG_POST.md"
+    print(f"Write-up: {render_blog(source, options.output_dir / 'blog_post.html')}")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m capstone_pipeline",
@@ -85,7 +95,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for name, run in (("sync", run_sync), ("report", run_report), ("cost", run_cost), ("docs", run_docs)):
+    for name, run in {
+        "sync": run_sync,
+        "report": run_report,
+        "cost": run_cost,
+        "docs": run_docs,
+        "blog": run_blog,
+    }.items():
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
         if run in (run_sync, run_report):
@@ -97,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--check", action="store_true", help="only say whether they are the same")
         if run is run_report:
             command.add_argument("--student-id", default="demo")
+        if run in (run_report, run_blog):
             command.add_argument("--output-dir", type=Path, default=Path("output"))
         if run is run_docs:
             command.add_argument(

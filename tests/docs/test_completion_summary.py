@@ -18,7 +18,7 @@ NOT_YET_MEASURED = {"BENCHMARKS.md"}
 
 
 @cache
-def test_functions(file_name: str) -> set[str]:
+def functions_in(file_name: str) -> set[str]:
     """The names of the test functions in the one test file of this name."""
     (path,) = (ROOT / "tests").rglob(file_name)
     functions = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -33,13 +33,15 @@ def headings(text: str) -> set[str]:
 
 @pytest.mark.parametrize(("file_name", "function"), NAMED_TESTS, ids=lambda name: name)
 def test_a_test_that_the_summary_names_exists(file_name: str, function: str) -> None:
-    assert function in test_functions(file_name)
+    assert function in functions_in(file_name)
 
 
 def test_every_line_of_the_assignment_and_description_names_a_proof_or_a_document() -> None:
     rows = re.findall(r"^\| (?!Asked|-)(.*?) \|(.*)\|$", SUMMARY.split("### Its future")[0], re.MULTILINE)
     assert len(rows) > 25
-    unproved = [asked for asked, rest in rows if "::" not in rest and "](" not in rest and "the same" not in rest]
+    unproved = [
+        asked for asked, rest in rows if "::" not in rest and "](" not in rest and "the same" not in rest
+    ]
     assert unproved == ["Check"]  # the header of the validation checklist
 
 
