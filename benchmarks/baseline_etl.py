@@ -18,8 +18,8 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 RAW_EVENT = (
-    "timestamp string, user_id string, session_id string, event_type string, product_id string, quantity int, "
-    "price decimal(10,2), category string, search_query string"
+    "timestamp string, user_id string, session_id string, event_type string, product_id string, "
+    "quantity int, price decimal(10,2), category string, search_query string"
 )
 EVENT_TYPES = ("page_view", "add_to_cart", "remove_from_cart", "purchase", "search")
 IDENTITY = ("user_id", "session_id", "event_type", "product_id", "search_query", "event_timestamp")

@@ -14,7 +14,8 @@ import duckdb
 
 _READ = """
 CREATE TABLE bronze AS
-SELECT * FROM read_json($file, format = 'newline_delimited', compression = 'gzip', ignore_errors = true, columns = {
+SELECT * FROM read_json(
+    $file, format = 'newline_delimited', compression = 'gzip', ignore_errors = true, columns = {
     timestamp: 'VARCHAR', user_id: 'VARCHAR', session_id: 'VARCHAR', event_type: 'VARCHAR',
     product_id: 'VARCHAR', quantity: 'INTEGER', price: 'DECIMAL(10,2)', category: 'VARCHAR',
     search_query: 'VARCHAR'})
@@ -63,6 +64,9 @@ FROM silver GROUP BY ALL""",
 }
 
 
+_FORMAT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+
+
 def do_the_work(file: Path, folder: Path) -> int:
     """Read `file`, write all tables into `folder`; returns how many events silver has."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,11 +75,9 @@ def do_the_work(file: Path, folder: Path) -> int:
     connection.execute(_READ, {"file": str(file)})
     connection.execute(_CLEAN)
     for table in ("bronze", "silver"):
-        connection.execute(
-            f"COPY {table} TO '{folder / table}.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-        )
+        connection.execute(f"COPY {table} TO '{folder / table}.parquet' ({_FORMAT})")
     for table, query in _TABLES.items():
-        connection.execute(f"COPY ({query}) TO '{folder / table}.parquet' (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(f"COPY ({query}) TO '{folder / table}.parquet' ({_FORMAT})")
     (count,) = connection.execute("SELECT count(*) FROM silver").fetchone() or (0,)
     return int(count)
 

@@ -1,4 +1,4 @@
-"""What every part of the benchmark stands on: generated batches, a deployed pipeline, its runs and their times.
+"""What every part of the benchmark stands on: batches, a deployed pipeline, its runs and their times.
 
 Everything goes over HTTP as with AWS: the stack is deployed from the template, the job is created by
 `capstone_pipeline`, objects are put by boto3, and a run is timed from start_job_run to SUCCEEDED.
@@ -25,7 +25,7 @@ import pyspark
 from tqdm import tqdm
 
 from benchmarks.results import ROOT, Figure
-from benchmarks.spark_events import EventLog, read_event_log
+from benchmarks.spark_events import Observation, observation_settings, read_observation
 from capstone_pipeline import Connection, StackOutputs, connect, create_or_update_job, upload_if_changed
 from demo import deploy_stack
 from generate_sample_data import FileSummary, Settings, generate
@@ -65,19 +65,19 @@ class Scale:
 
 @dataclass
 class Bench:
-    """A running benchmark: its scale, the embedded AWS that it talks to, and a folder for what it generates."""
+    """A running benchmark: its scale, the embedded AWS that it uses, a folder for what it generates."""
 
     scale: Scale
     aws: Connection
     folder: Path
-    _batches: dict[tuple[int, int], Batches] = field(default_factory=dict)
+    _batches: dict[tuple[int, int, datetime], Batches] = field(default_factory=dict)
 
-    def batches(self, events: int, interval_minutes: int = 5) -> Batches:
-        """The endless sequence of batches of this size, generated when they are first asked for."""
-        key = events, interval_minutes
+    def batches(self, events: int, interval_minutes: int = 5, start: datetime = FIRST_PERIOD) -> Batches:
+        """The sequence of batches of this size, each generated when it is first asked for."""
+        key = events, interval_minutes, start
         if key not in self._batches:
             folder = self.folder / f"batches-{events}-{interval_minutes}"
-            self._batches[key] = Batches(events, interval_minutes, folder)
+            self._batches[key] = Batches(events, interval_minutes, start, folder)
         return self._batches[key]
 
 
@@ -100,20 +100,18 @@ def benchmark(scale: Scale, folder: Path) -> Iterator[Bench]:
 
 def _wait_for_class_archive() -> None:
     """Spark's class archive is recorded once per virtual environment: not while something is measured."""
-    archive.record()
     deadline = time.monotonic() + _ARCHIVE_TIMEOUT_SECONDS
     while not archive.archive_options(spark_jars()) and time.monotonic() < deadline:
-        time.sleep(0.5)  # Another process is just recording it.
+        time.sleep(0.5)  # The embedded AWS records it in the background.
 
 
 class Batches:
-    """Raw files of consecutive periods, from `FIRST_PERIOD` on, written as they are needed."""
+    """Raw files of up to 288 consecutive periods, written as they are needed."""
 
-    def __init__(self, events: int, interval_minutes: int, folder: Path) -> None:
+    def __init__(self, events: int, interval_minutes: int, start: datetime, folder: Path) -> None:
         settings = Settings(
-            num_files=288, events_per_file=events, start=FIRST_PERIOD, interval_minutes=interval_minutes
+            num_files=288, events_per_file=events, start=start, interval_minutes=interval_minutes
         )
-        self.folder = folder
         self._generator = generate(settings, folder)
         self._files: list[FileSummary] = []
 
@@ -137,13 +135,13 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Run:
-    """A job run that succeeded. `events` is Spark's event log, where it was asked for."""
+    """A job run that succeeded. `events` is what Spark says of it, where that was asked for."""
 
     began: float
     seconds: float
     output: list[LogLine]
     system: list[LogLine]
-    events: EventLog | None
+    events: Observation | None
 
 
 @dataclass(frozen=True)
@@ -163,12 +161,11 @@ class Pipeline:
     def run(self, *, with_events: bool = False, conf: str = "") -> Run:
         """Run the job to its end. `conf` is Glue's --conf argument. Raises BenchmarkError when it fails."""
         glue, job = self.bench.aws.client("glue"), self.stack.glue_job_name
-        event_folder = self.bench.folder / "spark-events"
-        shutil.rmtree(event_folder, ignore_errors=True)
-        event_folder.mkdir()
+        observed = self.bench.folder / "observed"
+        shutil.rmtree(observed, ignore_errors=True)
         settings = [conf] if conf else []
         if with_events:
-            settings += ["spark.eventLog.enabled=true", f"spark.eventLog.dir={event_folder.as_uri()}"]
+            settings += observation_settings(observed)
         arguments = {"--conf": " --conf ".join(settings)} if settings else {}
         began = time.time()
         run_id = glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
@@ -183,7 +180,7 @@ class Pipeline:
             seconds=run["CompletedOn"].timestamp() - began,
             output=output,
             system=self._log(self.stack.error_log_group, run_id),
-            events=read_event_log(event_folder) if with_events else None,
+            events=read_observation(observed) if with_events else None,
         )
 
     def objects(self, prefix: str) -> dict[str, int]:

@@ -34,7 +34,7 @@ _TRANSFER = re.compile(r"Staged (in|out) s3://.* in ([0-9.]+) s")
 
 def phases(run: Run) -> dict[str, float]:
     """Seconds of each phase that can be told apart. The run must have an event log and new files."""
-    assert run.events is not None, "run it with_events"
+    assert run.events is not None, "the run was not observed"
     statements = run.events.statements
     ended = run.began + run.seconds
     staged_out = _transfer_seconds(run.system, "out")

@@ -1,11 +1,12 @@
-"""Reads Spark's event log of one run: which statement ran when, what it wrote to, and how many bytes moved.
+"""Observes one Spark run from outside: which statement ran when, and how many bytes went from and to S3.
 
-Bytes are those that Spark's tasks read from and wrote to S3 (input and output metrics); shuffles, which stay
-on the workers' disks, are counted apart. What the driver reads itself (listings, notes) is not among them.
+Statements come from Spark's event log; bytes from the counters of Hadoop's file system that serves s3://, by
+way of Spark's metrics. (The event log's own byte counts take what is read from a cache for input.)
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_FILE_SYSTEM = "file"
+"""What Hadoop calls the file system behind s3:// in the embedded AWS (see local_aws/glue/spark.py). Spark's
+own files (event log, shuffles, jars) do not go through it."""
 _SQL = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecution"
 _WRITES = re.compile(r"InsertIntoHadoopFsRelationCommand.*?Arguments: (s3://[^,\s]+)", re.DOTALL)
 
@@ -27,36 +31,39 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class EventLog:
+class Observation:
     """One run as Spark saw it; statements are in the order of their start."""
 
-    started: float
     statements: list[Statement]
     jobs: int
     tasks: int
     bytes_read: int
     bytes_written: int
-    shuffle_bytes: int
 
 
-def read_event_log(folder: Path) -> EventLog:
-    """The event log of the one application that logged into `folder`."""
-    (path,) = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    events = list(_events(path))
-    started = next(event for event in events if event["Event"] == "SparkListenerApplicationStart")
-    metrics = [
-        event["Task Metrics"]
-        for event in events
-        if event["Event"] == "SparkListenerTaskEnd" and "Task Metrics" in event
+def observation_settings(folder: Path) -> list[str]:
+    """Spark settings under which a run leaves in `folder` what `read_observation` reads. Creates it."""
+    (folder / "events").mkdir(parents=True)
+    (folder / "metrics").mkdir()
+    return [
+        "spark.eventLog.enabled=true",
+        f"spark.eventLog.dir={(folder / 'events').as_uri()}",
+        f"spark.executor.metrics.fileSystemSchemes={_FILE_SYSTEM}",
+        "spark.metrics.conf.*.sink.csv.class=org.apache.spark.metrics.sink.CsvSink",
+        f"spark.metrics.conf.*.sink.csv.directory={folder / 'metrics'}",
     ]
-    return EventLog(
-        started=started["Timestamp"] / 1000,
+
+
+def read_observation(folder: Path) -> Observation:
+    """What the one run with `observation_settings(folder)` left; it must have ended."""
+    (path,) = [path for path in (folder / "events").iterdir() if not path.name.startswith(".")]
+    events = list(_events(path))
+    return Observation(
         statements=_statements(events),
         jobs=sum(event["Event"] == "SparkListenerJobStart" for event in events),
-        tasks=len(metrics),
-        bytes_read=sum(task["Input Metrics"]["Bytes Read"] for task in metrics),
-        bytes_written=sum(task["Output Metrics"]["Bytes Written"] for task in metrics),
-        shuffle_bytes=sum(task["Shuffle Write Metrics"]["Shuffle Bytes Written"] for task in metrics),
+        tasks=sum(event["Event"] == "SparkListenerTaskEnd" for event in events),
+        bytes_read=_counter(folder / "metrics", "read_bytes"),
+        bytes_written=_counter(folder / "metrics", "write_bytes"),
     )
 
 
@@ -64,6 +71,14 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
     with path.open() as file:
         for line in file:
             yield json.loads(line)
+
+
+def _counter(folder: Path, name: str) -> int:
+    """The last value of a file system counter: Spark reports once more when it ends."""
+    (path,) = folder.glob(f"*.executor.filesystem.{_FILE_SYSTEM}.{name}.csv")
+    with path.open() as file:
+        *_, last = csv.DictReader(file)
+    return int(last["value"])
 
 
 def _statements(events: list[dict[str, Any]]) -> list[Statement]:
