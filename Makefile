@@ -9,13 +9,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STUDENT_ID ?= demo
 REGION ?= us-west-2
 EXAMPLES ?= 1000
+PARTS ?=
+OPTIONS ?=
 
 # Relative, so that a path with spaces above the checkout does no harm.
 BIN := .venv/bin
 STAMP := .venv/installed
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts local_aws tests
 
-.PHONY: help venv demo report test test-long lint format notebook docs blog figures up down clean
+.PHONY: help venv demo report test test-long lint format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -56,6 +58,9 @@ format: venv  ## put the code into its standard form
 
 notebook: venv  ## bring the script cell of build_pipeline.ipynb and glue_scripts/capstone_etl.py together
 	@$(BIN)/python -m capstone_pipeline sync
+
+bench: venv  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
+	@$(BIN)/python -m benchmarks $(PARTS) $(OPTIONS)
 
 docs: venv figures  ## write the computed tables of docs/ (the sample answers: see QUERIES_REFERENCE.md)
 	@$(BIN)/python -m capstone_pipeline docs

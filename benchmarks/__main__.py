@@ -1,0 +1,97 @@
+"""`make bench`: measure parts, write their results, the page and all documents' figures, and print them."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import figures
+from benchmarks.harness import Bench, BenchmarkError, Scale, benchmark, machine
+from benchmarks.page import PAGE, write_page
+from benchmarks.parts import PARTS
+from benchmarks.results import RESULTS, ROOT, Result, load, save
+from capstone_pipeline import PipelineError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    defaults = Scale()
+    scale = replace(
+        defaults,
+        events=options.events,
+        repeats=options.repeats,
+        batches=options.batches,
+        generated=options.generated,
+    )
+    if not options.page_only:
+        folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.work_dir))
+        try:
+            with benchmark(scale, folder) as bench:
+                for name in options.parts or PARTS:
+                    report(measure(bench, name, options.results))
+        except (BenchmarkError, PipelineError) as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            return 1
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    for path in write_page(load(options.results), options.page):
+        print(f"written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
+    if options.results == RESULTS:
+        return figures.main([])
+    return 0
+
+
+def measure(bench: Bench, name: str, folder: Path = RESULTS) -> Result:
+    """Measure one part and write its result file."""
+    part, conditions = PARTS[name], machine()
+    began = time.monotonic()
+    measured, details = part.measure(bench)
+    details["took_seconds"] = round(time.monotonic() - began)
+    result = Result(name, part.TITLE, f"{datetime.now(UTC):%Y-%m-%d}", conditions, measured, details)
+    save(result, folder)
+    return result
+
+
+def report(result: Result) -> None:
+    """Print a part's figures."""
+    print(f"{result.title} (took {result.details['took_seconds']} s)")
+    for name, figure in result.figures.items():
+        spread = f" ({figure.spread_text})" if figure.spread else ""
+        print(f"  {result.part}.{name}: {figure}{spread}, {figure.what}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    scale = Scale()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "parts",
+        nargs="*",
+        choices=[*PARTS, []],
+        metavar="PART",
+        help=f"any of {', '.join(PARTS)}; all if none",
+    )
+    add("--events", type=int, default=scale.events, help="lines of a batch")
+    add("--repeats", type=int, default=scale.repeats, help="repetitions of each measurement")
+    add("--batches", type=int, default=scale.batches, help="batches of the history")
+    add("--generated", type=int, default=scale.generated, help="events that the generators make")
+    add("--results", type=Path, default=RESULTS, help="where result files go")
+    add("--page", type=Path, default=PAGE, help="the page to write")
+    add("--work-dir", type=Path, default=None, help="where data and state lie meanwhile")
+    add("--page-only", action="store_true", help="measure nothing, write the page from the results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""What every part of the benchmark stands on: batches, a deployed pipeline, its runs and their times.
+
+Everything goes over HTTP as with AWS: the stack is deployed from the template, the job is created by
+`capstone_pipeline`, objects are put by boto3, and a run is timed from start_job_run to SUCCEEDED.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psutil
+import pyspark
+from tqdm import tqdm
+
+from benchmarks.results import ROOT, Figure
+from benchmarks.spark_events import Observation, observation_settings, read_observation
+from capstone_pipeline import Connection, StackOutputs, connect, create_or_update_job, upload_if_changed
+from demo import deploy_stack
+from generate_sample_data import FileSummary, Settings, generate
+from local_aws.glue import archive
+from local_aws.glue.spark import spark_jars
+from local_aws.server import DEFAULT_REGION, environment_for, running_server
+
+TEMPLATE = ROOT / "capstone-starter.cfn.yaml"
+OURS = ROOT / "glue_scripts" / "capstone_etl.py"
+BASELINE = ROOT / "benchmarks" / "baseline_etl.py"
+
+FIRST_PERIOD = datetime(2025, 11, 18, 8, tzinfo=UTC)
+"""All batches of the history lie within this day: the day that grows is the hardest case."""
+
+_ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR")
+_POLL_SECONDS = 0.25
+_ARCHIVE_TIMEOUT_SECONDS = 300
+
+
+class BenchmarkError(Exception):
+    """A measurement could not be taken; the message says why."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured. The defaults are what the committed results were measured with."""
+
+    events: int = 590_000
+    """Lines of one batch: what the generator delivers in five minutes, on average."""
+    repeats: int = 5
+    batches: int = 24
+    baseline_batches: tuple[int, ...] = (1, 2, 12, 24)
+    """The batches of the history at which the baseline is timed; the others it takes in several at once."""
+    generated: int = 750_000
+    """Events that the generators are measured with."""
+
+
+@dataclass
+class Bench:
+    """A running benchmark: its scale, the embedded AWS that it uses, a folder for what it generates."""
+
+    scale: Scale
+    aws: Connection
+    folder: Path
+    _batches: dict[tuple[int, int, datetime], Batches] = field(default_factory=dict)
+
+    def batches(self, events: int, interval_minutes: int = 5, start: datetime = FIRST_PERIOD) -> Batches:
+        """The sequence of batches of this size, each generated when it is first asked for."""
+        key = events, interval_minutes, start
+        if key not in self._batches:
+            folder = self.folder / f"batches-{events}-{interval_minutes}"
+            self._batches[key] = Batches(events, interval_minutes, start, folder)
+        return self._batches[key]
+
+
+@contextlib.contextmanager
+def benchmark(scale: Scale, folder: Path) -> Iterator[Bench]:
+    """An embedded AWS of its own, on a free loopback port, for the length of a `with` block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = dict(os.environ)
+    try:
+        with running_server(folder / "aws") as server:
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                del os.environ[name]
+            os.environ.update(environment_for(server.endpoint_url))
+            _wait_for_class_archive()
+            yield Bench(scale, connect(DEFAULT_REGION, server.endpoint_url), folder)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _wait_for_class_archive() -> None:
+    """Spark's class archive is recorded once per virtual environment: not while something is measured."""
+    deadline = time.monotonic() + _ARCHIVE_TIMEOUT_SECONDS
+    while not archive.archive_options(spark_jars()) and time.monotonic() < deadline:
+        time.sleep(0.5)  # The embedded AWS records it in the background.
+
+
+class Batches:
+    """Raw files of up to 288 consecutive periods, written as they are needed."""
+
+    def __init__(self, events: int, interval_minutes: int, start: datetime, folder: Path) -> None:
+        settings = Settings(
+            num_files=288, events_per_file=events, start=start, interval_minutes=interval_minutes
+        )
+        self._generator = generate(settings, folder)
+        self._files: list[FileSummary] = []
+
+    def __getitem__(self, number: int) -> FileSummary:
+        """Batch `number`, from 1 on."""
+        while len(self._files) < number:
+            self._files.append(next(self._generator))
+        return self._files[number - 1]
+
+
+# --- A pipeline and its runs --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a run's log, and when CloudWatch got it (seconds since 1970)."""
+
+    time: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job run that succeeded. `events` is what Spark says of it, where that was asked for."""
+
+    began: float
+    seconds: float
+    output: list[LogLine]
+    system: list[LogLine]
+    events: Observation | None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A deployed stack with its job."""
+
+    bench: Bench
+    stack: StackOutputs
+
+    def deliver(self, *files: FileSummary) -> None:
+        """Put raw files into the source bucket, as the generator would."""
+        s3 = self.bench.aws.client("s3")
+        for file in files:
+            key = "events/" + "/".join(file.path.parts[-6:])
+            s3.put_object(Bucket=self.stack.source_bucket_name, Key=key, Body=file.path.read_bytes())
+
+    def run(self, *, with_events: bool = False, conf: str = "") -> Run:
+        """Run the job to its end. `conf` is Glue's --conf argument. Raises BenchmarkError when it fails."""
+        glue, job = self.bench.aws.client("glue"), self.stack.glue_job_name
+        observed = self.bench.folder / "observed"
+        shutil.rmtree(observed, ignore_errors=True)
+        settings = [conf] if conf else []
+        if with_events:
+            settings += observation_settings(observed)
+        arguments = {"--conf": " --conf ".join(settings)} if settings else {}
+        began = time.time()
+        run_id = glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
+        while (run := glue.get_job_run(JobName=job, RunId=run_id)["JobRun"])["JobRunState"] not in _ENDED:
+            time.sleep(_POLL_SECONDS)
+        output = self._log(self.stack.output_log_group, run_id)
+        if run["JobRunState"] != "SUCCEEDED":
+            lines = "\n".join(line.text for line in output[-15:])
+            raise BenchmarkError(f"{job} {run['JobRunState']}: {run.get('ErrorMessage')}\n{lines}")
+        return Run(
+            began=began,
+            seconds=run["CompletedOn"].timestamp() - began,
+            output=output,
+            system=self._log(self.stack.error_log_group, run_id),
+            events=read_observation(observed) if with_events else None,
+        )
+
+    def objects(self, prefix: str) -> dict[str, int]:
+        """Key and size in bytes of the objects of the analytics bucket below a prefix."""
+        pages = self.bench.aws.client("s3").get_paginator("list_objects_v2")
+        return {
+            item["Key"]: item["Size"]
+            for page in pages.paginate(Bucket=self.stack.analytics_bucket_name, Prefix=prefix)
+            for item in page.get("Contents", [])
+        }
+
+    def fetch(self, prefix: str, folder: Path) -> list[Path]:
+        """Download the objects below a prefix and return their files."""
+        s3 = self.bench.aws.client("s3")
+        paths = []
+        for key in self.objects(prefix):
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            s3.download_file(self.stack.analytics_bucket_name, key, str(path))
+            paths.append(path)
+        return paths
+
+    def _log(self, group: str, stream: str) -> list[LogLine]:
+        pages = self.bench.aws.client("logs").get_paginator("filter_log_events")
+        return [
+            LogLine(event["timestamp"] / 1000, event["message"])
+            for page in pages.paginate(logGroupName=group, logStreamNames=[stream])
+            for event in page["events"]
+        ]
+
+
+def deploy(bench: Bench, name: str, script: Path = OURS) -> Pipeline:
+    """A new stack with an empty lake, whose job runs `script`."""
+    parameters = {"StudentId": name, "GeneratorState": "DISABLED"}
+    _, stack = deploy_stack(bench.aws, f"capstone-{name}", TEMPLATE.read_text(encoding="utf-8"), parameters)
+    upload_if_changed(bench.aws, script, stack.script_location)
+    create_or_update_job(bench.aws, stack)
+    return Pipeline(bench, stack)
+
+
+# --- Figures, progress, the machine -------------------------------------------------------------------------
+
+
+def median_figure(values: Sequence[float], unit: str, what: str) -> Figure:
+    """The median of repetitions, with their least and greatest."""
+    text = f"{what}, median of {len(values)}" if len(values) > 1 else what
+    spread = (min(values), max(values)) if len(values) > 1 else None
+    return Figure(statistics.median(values), unit, text, spread)
+
+
+def progress(title: str, steps: int) -> tqdm[Any]:
+    """A progress bar; on a terminal it moves, in a file it adds a line now and then."""
+    every = 0.2 if sys.stderr.isatty() else 30.0
+    return tqdm(total=steps, desc=title, unit="step", mininterval=every, dynamic_ncols=True)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cpus": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "spark": pyspark.__version__,
+        "duckdb": duckdb.__version__,
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,21 @@
+"""The parts of the benchmark, each of which can run alone.
+
+A part is a module with TITLE, `measure(bench)` (its figures and details) and `section(result)` (its Markdown
+on the page); one that has plots adds `plots(result)` (by file name). A new part goes into PARTS.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from benchmarks.parts import generator, history, one_batch, queries, scale_out, storage
+
+PARTS: dict[str, ModuleType] = {
+    "one_batch": one_batch,
+    "history": history,
+    "storage": storage,
+    "queries": queries,
+    "generator": generator,
+    "scale_out": scale_out,
+}
+"""In the order of the page."""

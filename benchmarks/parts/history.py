@@ -1,0 +1,190 @@
+"""Batch after batch into one lake: does a run cost more as history grows?
+
+Ours takes every batch in a run of its own. The baseline costs more with every batch, and all of its runs
+would take hours; but what one costs depends only on what bronze holds by then. So it is timed at some batches
+(`Scale.baseline_batches`), directly after ours, and takes the batches between them in one untimed run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure as Plot
+
+from benchmarks import drawing
+from benchmarks.harness import BASELINE, OURS, Bench, BenchmarkError, Pipeline, Run, deploy, progress
+from benchmarks.results import Figure, Result, format_value
+
+TITLE = "History"
+
+_STAGED_OUT = re.compile(r"Staged out s3://\S+analytics\S+: copied (\d+) of (\d+) objects")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one run of a batch cost. Files are those that it wrote and those that the lake then had."""
+
+    batch: int
+    seconds: float
+    bytes_read: int
+    bytes_written: int
+    files_written: int
+    files: int
+
+
+def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
+    """Both pipelines get the same files in the same order."""
+    batches = bench.batches(bench.scale.events)
+    last = bench.scale.batches
+    timed = sorted({number for number in bench.scale.baseline_batches if number < last} | {last})
+    pipelines = deploy(bench, "history-ours", OURS), deploy(bench, "history-base", BASELINE)
+    ours: list[Point] = []
+    baseline: list[Point] = []
+    with progress(TITLE, last + 2 * len(timed)) as bar:
+        for number in range(1, last + 1):
+            ours.append(_take_in(pipelines[0], number, batches[number]))
+            bar.update()
+            if number in timed:
+                done = baseline[-1].batch if baseline else 0
+                if number - done > 1:
+                    pipelines[1].deliver(*[batches[between] for between in range(done + 1, number)])
+                    pipelines[1].run()
+                bar.update()
+                baseline.append(_take_in(pipelines[1], number, batches[number]))
+                bar.update()
+    figures = _figures(bench, ours, baseline)
+    return figures, {"ours": [asdict(p) for p in ours], "baseline": [asdict(p) for p in baseline]}
+
+
+def _take_in(pipeline: Pipeline, number: int, batch: Any) -> Point:
+    pipeline.deliver(batch)
+    run = pipeline.run(with_events=True)
+    assert run.events is not None
+    _check_new_files(run)
+    written, files = _files(run)
+    return Point(number, run.seconds, run.events.bytes_read, run.events.bytes_written, written, files)
+
+
+def _check_new_files(run: Run) -> None:
+    """A run that took in nothing would be fast for the wrong reason."""
+    for line in run.output:
+        if line.text.startswith('{"layer": "bronze"') and json.loads(line.text)["files"] != 1:
+            raise BenchmarkError(f"the run should have taken in one file: {line.text}")
+
+
+def _files(run: Run) -> tuple[int, int]:
+    found = [_STAGED_OUT.search(line.text) for line in run.system]
+    (match,) = [one for one in found if one]
+    return int(match[1]), int(match[2])
+
+
+def _figures(bench: Bench, ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
+    last, second = ours[-1], ours[min(1, len(ours) - 1)]
+    base = baseline[-1]
+    first_third, last_third = ours[1 : 1 + max(len(ours) // 3, 1)], ours[-max(len(ours) // 3, 1) :]
+    return {
+        "batches": Figure(len(ours), "count", "batches in a row, all within one day of arrival"),
+        "events": Figure(bench.scale.events, "count", "lines of each batch"),
+        "ours_last_over_second": Figure(
+            last.seconds / second.seconds, "ratio", f"our time at batch {last.batch} / at batch 2"
+        ),
+        "ours_late_over_early": Figure(
+            float(np.median([p.seconds for p in last_third]) / np.median([p.seconds for p in first_third])),
+            "ratio",
+            f"median time of our last {len(last_third)} batches / of the {len(first_third)} from batch 2 on",
+        ),
+        "baseline_over_ours_last": Figure(
+            base.seconds / last.seconds, "ratio", f"baseline / ours at batch {last.batch}"
+        ),
+        "ours_seconds_second": Figure(second.seconds, "s", "our run of batch 2"),
+        "ours_seconds_last": Figure(last.seconds, "s", f"our run of batch {last.batch}"),
+        "baseline_seconds_last": Figure(base.seconds, "s", f"the baseline's run of batch {last.batch}"),
+        "ours_slope_seconds": Figure(
+            _slope(ours[1:], "seconds"), "s", "by which our time grows a batch, least squares from batch 2 on"
+        ),
+        "baseline_slope_seconds": Figure(
+            _slope(baseline[1:], "seconds"), "s", "by which the baseline's time grows a batch"
+        ),
+        "ours_bytes_read_second": Figure(second.bytes_read, "B", "our run of batch 2 read from S3"),
+        "ours_bytes_read_last": Figure(last.bytes_read, "B", f"our run of batch {last.batch} read from S3"),
+        "baseline_bytes_read_last": Figure(base.bytes_read, "B", "the baseline's last run read from S3"),
+        "ours_bytes_written_last": Figure(last.bytes_written, "B", f"our run of batch {last.batch} wrote"),
+        "baseline_bytes_written_last": Figure(base.bytes_written, "B", "the baseline's last run wrote"),
+        "ours_files_written_last": Figure(last.files_written, "count", "objects that our last run wrote"),
+        "baseline_files_written_last": Figure(
+            base.files_written, "count", "objects that the baseline's last run wrote"
+        ),
+    }
+
+
+def _slope(points: list[Point], name: str) -> float:
+    """Growth a batch; 0 where there are too few points to tell."""
+    if len(points) < 2:
+        return 0.0
+    x, y = [p.batch for p in points], [getattr(p, name) for p in points]
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def section(result: Result) -> str:
+    """Markdown: the ratios, then every run."""
+    figures = result.figures
+    names = (
+        "baseline_over_ours_last",
+        "ours_last_over_second",
+        "ours_late_over_early",
+        "ours_slope_seconds",
+        "baseline_slope_seconds",
+    )
+    baseline = {point["batch"]: point for point in result.details["baseline"]}
+    rows = [
+        (str(p["batch"]), *_cells(p), *(_cells(baseline[p["batch"]]) if p["batch"] in baseline else [""] * 4))
+        for p in result.details["ours"]
+    ]
+    return drawing.paragraphs(
+        f"{figures['batches']} batches of {figures['events']} lines, one after the other, into one lake. All "
+        "arrive within one day, the hardest case: the day that a run touches grows with every batch. Each "
+        "batch of ours is a run of its own. A run of the baseline reads all of history, so it is timed at "
+        f"{len(baseline)} batches, each right after ours, and takes those between in one untimed run, which "
+        "leaves its lake as single runs would. Bytes are those that went from and to S3, by the counters of "
+        "Hadoop's file system. Both jobs run with Spark's event log on.",
+        drawing.figure_table(figures[name] for name in names),
+        drawing.image(
+            "history", "Seconds, bytes read and bytes written of each run, ours and the baseline's."
+        ),
+        drawing.table(
+            ("Batch", "Ours", "read", "written", "objects", "Baseline", "read", "written", "objects"), rows
+        ),
+    )
+
+
+def _cells(point: dict[str, Any]) -> list[str]:
+    return [
+        format_value(point["seconds"], "s"),
+        format_value(point["bytes_read"], "B"),
+        format_value(point["bytes_written"], "B"),
+        str(point["files_written"]),
+    ]
+
+
+def plots(result: Result) -> dict[str, Plot]:
+    """Time, bytes read and bytes written over the batches."""
+    plot, all_axes = drawing.canvases(3, height=3.0)
+    panels = (
+        ("seconds", "Seconds", 1.0),
+        ("bytes_read", "MB read", 1e6),
+        ("bytes_written", "MB written", 1e6),
+    )
+    for axes, (name, label, scale) in zip(all_axes, panels, strict=True):
+        for contender, colour, marker in (("ours", drawing.BLUE, "o"), ("baseline", drawing.ORANGE, "s")):
+            points = result.details[contender]
+            x, y = [p["batch"] for p in points], [p[name] / scale for p in points]
+            axes.plot(x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=contender)
+        axes.set_title(label, loc="left", fontsize=10)
+        axes.set_xlabel("Batch")
+        axes.set_ylim(bottom=0)
+    all_axes[0].legend(frameon=False, fontsize=9, loc="upper left")
+    return {"history": plot}

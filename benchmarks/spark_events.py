@@ -1,0 +1,97 @@
+"""Observes one Spark run from outside: which statement ran when, and how many bytes went from and to S3.
+
+Statements come from Spark's event log; bytes from the counters of Hadoop's file system that serves s3://, by
+way of Spark's metrics. (The event log's own byte counts take what is read from a cache for input.)
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_FILE_SYSTEM = "file"
+"""What Hadoop calls the file system behind s3:// in the embedded AWS (see local_aws/glue/spark.py). Spark's
+own files (event log, shuffles, jars) do not go through it."""
+_SQL = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecution"
+_WRITES = re.compile(r"InsertIntoHadoopFsRelationCommand.*?Arguments: (s3://[^,\s]+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One SQL execution: seconds since 1970, and the S3 folder that it wrote, if it wrote one."""
+
+    began: float
+    ended: float
+    writes: str | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One run as Spark saw it; statements are in the order of their start."""
+
+    statements: list[Statement]
+    jobs: int
+    tasks: int
+    bytes_read: int
+    bytes_written: int
+
+
+def observation_settings(folder: Path) -> list[str]:
+    """Spark settings under which a run leaves in `folder` what `read_observation` reads. Creates it."""
+    (folder / "events").mkdir(parents=True)
+    (folder / "metrics").mkdir()
+    return [
+        "spark.eventLog.enabled=true",
+        f"spark.eventLog.dir={(folder / 'events').as_uri()}",
+        f"spark.executor.metrics.fileSystemSchemes={_FILE_SYSTEM}",
+        "spark.metrics.conf.*.sink.csv.class=org.apache.spark.metrics.sink.CsvSink",
+        f"spark.metrics.conf.*.sink.csv.directory={folder / 'metrics'}",
+    ]
+
+
+def read_observation(folder: Path) -> Observation:
+    """What the one run with `observation_settings(folder)` left; it must have ended."""
+    (path,) = [path for path in (folder / "events").iterdir() if not path.name.startswith(".")]
+    events = list(_events(path))
+    return Observation(
+        statements=_statements(events),
+        jobs=sum(event["Event"] == "SparkListenerJobStart" for event in events),
+        tasks=sum(event["Event"] == "SparkListenerTaskEnd" for event in events),
+        bytes_read=_counter(folder / "metrics", "read_bytes"),
+        bytes_written=_counter(folder / "metrics", "write_bytes"),
+    )
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open() as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def _counter(folder: Path, name: str) -> int:
+    """The last value of a file system counter: Spark reports once more when it ends."""
+    (path,) = folder.glob(f"*.executor.filesystem.{_FILE_SYSTEM}.{name}.csv")
+    with path.open() as file:
+        *_, last = csv.DictReader(file)
+    return int(last["value"])
+
+
+def _statements(events: list[dict[str, Any]]) -> list[Statement]:
+    ends = {event["executionId"]: event["time"] for event in events if event["Event"] == f"{_SQL}End"}
+    found = []
+    for event in events:
+        if event["Event"] == f"{_SQL}Start" and event["executionId"] in ends:
+            writes = _WRITES.search(event["physicalPlanDescription"])
+            found.append(
+                Statement(
+                    began=event["time"] / 1000,
+                    ended=ends[event["executionId"]] / 1000,
+                    writes=writes[1] if writes else None,
+                )
+            )
+    return sorted(found, key=lambda statement: statement.began)
