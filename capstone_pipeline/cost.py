@@ -72,8 +72,8 @@ RAW_DAYS, OLD_VERSION_DAYS = 30, 7
 """As in the template: how long raw objects stay, and versions that were replaced or deleted."""
 
 EXECUTORS = MAX_WORKERS - 1
-BRONZE_FILES, SILVER_FILES, DAILY_GOLD_FILES, OTHER_GOLD_FILES = 5, 4, 4, 2
-"""Files that a run writes: bronze per object (four of events, one of rejected lines), the others per day."""
+FILES_PER_OBJECT, SILVER_FILES = 5, 4
+"""Files that a run writes: to bronze for each raw object (four of events, one of rejects); to silver."""
 WRITE_REQUESTS_PER_FILE, READ_REQUESTS_PER_FILE = 10, 10
 READS_OF_A_DAY, READ_REQUESTS_PER_SILVER_FILE = 2, 3
 LOG_BYTES_PER_RUN = 2 * 2**20
@@ -91,6 +91,8 @@ ASSUMPTIONS = (
     "code.",
     f"What a run stages and moves stays as an old version for {OLD_VERSION_DAYS} days: everything written is "
     "stored twice for that time.",
+    "A run reads the day's silver again. Later in a day there is more of it than when the seconds were "
+    "measured; that is left out.",
     f"A run logs {LOG_BYTES_PER_RUN // 2**20} MB. Each of the five queries is asked {ASKED_PER_DAY} times a "
     "day.",
 )
@@ -110,6 +112,7 @@ class Measurements:
     silver_bytes: Decimal
     gold_bytes_per_day: Decimal
     lambda_seconds: Decimal
+    files_written: Decimal
     scanned_bytes: tuple[Decimal, ...]
 
     @property
@@ -136,6 +139,7 @@ FIGURES = {
     "silver_bytes": "storage.silver_bytes_per_event",
     "gold_bytes_per_day": "storage.gold_bytes_per_day",
     "lambda_seconds": "generator.lambda_seconds",
+    "files_written": "history.ours_files_written_last",
 }
 SCANNED = tuple(
     f"queries.{name}_scanned_bytes"
@@ -166,9 +170,10 @@ def read_measurements(folder: Path = RESULTS) -> Measurements:
             "measure them (this takes a while), or take the committed results:\n"
             "  make bench\n  git checkout -- benchmarks/results",
         )
-    machine = results["one_batch"].machine
+    measured = results["one_batch"]
+    machine = measured.machine
     return Measurements(
-        machine=", ".join(f"{key}: {value}" for key, value in machine.items()),
+        machine=f"{machine.get('cpus')} CPUs, {machine.get('memory_gib')} GiB, on {measured.measured}",
         scanned_bytes=tuple(values[name] for name in SCANNED),
         **{field: values[name] for field, name in FIGURES.items()},
     )
@@ -205,7 +210,7 @@ def monthly_costs(measured: Measurements, minutes: int, months: int = 1) -> dict
     return {
         "Glue": runs * run.dpu_seconds / 3600 * PRICES["dpu_hour"].amount,
         "S3 storage": storage_cost(stored_bytes(measured, runs, months)),
-        "S3 requests": request_cost(runs, run.deliveries),
+        "S3 requests": request_cost(measured.files_written, runs, run.deliveries),
         "Lambda (generator)": DELIVERIES
         * (
             measured.lambda_seconds * LAMBDA_GB * PRICES["lambda_gb_second"].amount
@@ -238,9 +243,9 @@ def storage_cost(stored: Decimal) -> Decimal:
     return cost
 
 
-def request_cost(runs: int, deliveries: int) -> Decimal:
-    """USD a month for the S3 requests of the runs, each over so many objects."""
-    files = deliveries * BRONZE_FILES + SILVER_FILES + DAILY_GOLD_FILES + OTHER_GOLD_FILES
+def request_cost(files_of_one: Decimal, runs: int, deliveries: int) -> Decimal:
+    """USD a month for the S3 requests of the runs. One over a single delivery writes `files_of_one` files."""
+    files = files_of_one + (deliveries - 1) * FILES_PER_OBJECT
     raw_listing = math.ceil(RAW_DAYS * 24 * 60 / DELIVERY_MINUTES / 1000)
     silver_files = Decimal(runs * SILVER_FILES) / DAYS / 2  # on average half of the day's are there
     writes = files * WRITE_REQUESTS_PER_FILE + raw_listing
@@ -259,7 +264,7 @@ def query_cost(scanned_bytes: Decimal) -> Decimal:
 def report(measured: Measurements) -> str:
     """All tables as text for a terminal (they are Markdown)."""
     parts = [
-        f"Measured on: {measured.machine}",
+        f"Measured with {measured.machine}",
         monthly_table(measured),
         frequency_table(measured),
         price_table(),
@@ -309,7 +314,7 @@ def frequency_table(measured: Measurements) -> str:
 
 def price_table() -> str:
     """The prices, their sources and of when they are."""
-    rows = [[price.unit, f"${price.amount}", f"<{price.source}>", price.seen] for price in PRICES.values()]
+    rows = [[price.unit, f"${price.amount:f}", f"<{price.source}>", price.seen] for price in PRICES.values()]
     return markdown_table(["USD per", "price", "published at", "as seen in"], rows)
 
 
@@ -334,7 +339,7 @@ def _scaled(measured: Measurements, factor: int) -> dict[str, str]:
         "raw gzip a day": size(a_day * measured.gzip_bytes),
         "raw objects a day": f"{DELIVERIES // DAYS * factor:,}",
         "raw objects that a run lists": f"{RAW_DAYS * DELIVERIES // DAYS * factor:,}",
-        "bronze files a day": f"{DELIVERIES // DAYS * factor * BRONZE_FILES:,}",
+        "bronze files a day": f"{DELIVERIES // DAYS * factor * FILES_PER_OBJECT:,}",
         "silver a day": size(silver_day),
         "read again a day to refresh gold, at most": size(silver_day / 2 * DELIVERIES / DAYS),
         "shuffled by a run, at most": size(more.events * measured.json_bytes),

@@ -36,7 +36,7 @@ def computed_blocks() -> dict[str, str]:
 
     measured = cost.read_measurements()
     return {
-        "machine": f"Measured on: {measured.machine}.",
+        "machine": f"Measured with {measured.machine}.",
         "monthly_cost": cost.monthly_table(measured),
         "run_frequency": cost.frequency_table(measured),
         "prices": cost.price_table(),
