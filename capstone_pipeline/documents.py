@@ -13,19 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from capstone_pipeline.answers import read_queries, run_query
+from capstone_pipeline.answers import Query, read_queries, run_query
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.stack import connect, read_stack
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_ROWS = 5
-TABLE_OF_QUERY = {
-    1: "conversion_funnel",
-    2: "hourly_revenue",
-    3: "top_products",
-    4: "category_performance",
-    5: "user_activity",
-}
 
 _BLOCK = re.compile(r"^<!-- generated: (\w+) -->\n(.*?)^<!-- end generated -->$", re.DOTALL | re.MULTILINE)
 
@@ -50,10 +43,13 @@ def answer_blocks(student_id: str, region: str) -> dict[str, str]:
     aws = connect(region)
     stack = read_stack(aws, f"capstone-{student_id}")
     queries = read_queries(ROOT / "queries.sql")
-    return {
-        table: sample_answer(run_query(aws, stack, queries[number]).frame)
-        for number, table in TABLE_OF_QUERY.items()
-    }
+    return {table_of(query): sample_answer(run_query(aws, stack, query).frame) for query in queries}
+
+
+def table_of(query: Query) -> str:
+    """The gold table that a statement of queries.sql reads."""
+    (table,) = re.findall(r"\bFROM (\w+)", query.sql)
+    return table
 
 
 def block_names(text: str) -> list[str]:

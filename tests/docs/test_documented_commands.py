@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.server import LocalAws
-from tests.docs.commands import ROOT, Block, blocks, document, outputs, readme_steps, script, walk
+from tests.docs.commands import ROOT, Block, blocks, outputs, readme_steps, script, walk
 
 CHECKLIST = "docs/DEPLOYMENT_CHECKLIST.md"
 USED_FILES = ("build_pipeline.ipynb", "capstone_pipeline", "glue_scripts", "queries.sql")
@@ -124,6 +124,3 @@ def test_no_document_has_commands_that_no_test_runs() -> None:
         if blocks(name := str(path.relative_to(ROOT)), "bash")
     }
     assert with_commands <= run
-    assert len(blocks("README.md", "bash")) == len(
-        re.findall(r"^```bash$", document("README.md"), re.MULTILINE)
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,13 +14,14 @@ from sqlglot import exp
 
 import capstone_pipeline as pipeline
 from capstone_pipeline import Connection, Query, QueryFailed, StackOutputs
-from capstone_pipeline.documents import TABLE_OF_QUERY, answer_blocks, block, block_names
+from capstone_pipeline.documents import answer_blocks, block, block_names, table_of
 from demo import TEMPLATE, deploy_stack, upload_sample_data
 from glue_scripts.capstone_etl import TABLES
 from local_aws.server import LocalAws
 from tests.docs.commands import ROOT, Block, blocks, document, section
 
 REFERENCE = "docs/QUERIES_REFERENCE.md"
+QUERIES = pipeline.read_queries(ROOT / "queries.sql")
 DOCUMENTS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 STATEMENTS = [statement for name in DOCUMENTS for statement in blocks(name, "sql")]
 SECTIONS = {
@@ -59,9 +59,7 @@ def sample(aws: LocalAws) -> Iterator[Sample]:
         connection = pipeline.connect("us-west-2")
         parameters = {"StudentId": "sample", "GeneratorState": "DISABLED"}
         _, stack = deploy_stack(connection, "capstone-sample", TEMPLATE.read_text(), parameters)
-        query = pipeline.read_queries(ROOT / "queries.sql")[1]
-        with warnings.catch_warnings(action="ignore"):
-            before = pipeline.run_query(connection, stack, query).frame
+        before = pipeline.run_query(connection, stack, QUERIES[1]).frame
         upload_sample_data(connection, stack, ROOT / "sample-data")
         pipeline.upload_if_changed(
             connection, ROOT / "glue_scripts" / "capstone_etl.py", stack.script_location
@@ -74,7 +72,7 @@ def sample(aws: LocalAws) -> Iterator[Sample]:
 
 def test_the_sample_of_each_answer_is_what_a_run_gives(sample: Sample) -> None:
     text = document(REFERENCE)
-    assert block_names(text) == list(TABLE_OF_QUERY.values())
+    assert block_names(text) == [table_of(query) for query in QUERIES]
     for table, content in answer_blocks("sample", "us-west-2").items():
         assert block(text, table) == f"{content}\n", "run: python -m capstone_pipeline docs --answers-of demo"
 
@@ -92,7 +90,7 @@ def test_each_column_is_described_with_the_type_that_it_has(number: int) -> None
         described |= dict(
             zip(columns, kinds if len(kinds) == len(columns) else kinds * len(columns), strict=True)
         )
-    schema = TABLES[f"gold.{TABLE_OF_QUERY[number]}"].columns
+    schema = TABLES[f"gold.{table_of(QUERIES[number])}"].columns
     assert described == {field.name: field.dataType.simpleString() for field in schema}
 
 
