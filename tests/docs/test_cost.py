@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 from capstone_pipeline import cost
 from capstone_pipeline.__main__ import main
 from capstone_pipeline.cost import PRICES, Measurements, MeasurementsMissing
+from capstone_pipeline.job import MAX_WORKERS
+from glue_scripts.capstone_etl import MAX_FILES_PER_OBJECT
 from tests import template
+from tests.docs.commands import document
 
 ROUND = Measurements(
     machine="a calculator",
@@ -174,6 +178,22 @@ def test_the_periods_are_those_of_the_template() -> None:
     assert generator["MemorySize"] == 1024 * cost.LAMBDA_GB
     schedule = template.content()["Resources"]["GeneratorSchedule"]["Properties"]["ScheduleExpression"]
     assert schedule == f"rate({cost.DELIVERY_MINUTES} minutes)"
+
+
+def test_the_files_of_an_object_are_those_that_the_job_may_write() -> None:
+    assert cost.FILES_PER_OBJECT == MAX_FILES_PER_OBJECT + 1  # and one of rejected lines
+
+
+def test_the_scaling_paper_quotes_the_code_as_it_is() -> None:
+    paper = document("docs/SCALING.md")
+    assert f"`MAX_WORKERS` is {MAX_WORKERS}" in paper
+    assert f"more than {cost.EXECUTORS} executors" in paper
+    threads = set(
+        re.findall(r"ThreadPoolExecutor\(max_workers=(\d+)\)", document("glue_scripts/capstone_etl.py"))
+    )
+    assert {f"{number} at a time" in paper for number in threads} == {True}
+    parameters = template.content()["Parameters"]
+    assert [name for name in re.findall(r"`(\w+RetentionDays)`", paper) if name not in parameters] == []
 
 
 def test_the_measurements_are_read_by_their_names(tmp_path: Path) -> None:

@@ -155,6 +155,15 @@ def test_an_hour_without_purchases_is_no_row(sample: Sample) -> None:
     assert 0 not in hours
 
 
+def test_a_conversion_is_null_where_its_denominator_is_zero_and_nowhere_else(sample: Sample) -> None:
+    counts = sample.ask(
+        "SELECT count_if(add_to_carts = 0) AS without_carts, count_if(conversion IS NULL) AS nulls, "
+        "count_if(add_to_carts = 0 AND conversion IS NULL) AS agreed FROM (SELECT add_to_carts, "
+        "cart_to_purchase_conversion AS conversion FROM conversion_funnel)"
+    ).iloc[0]
+    assert counts.without_carts == counts.nulls == counts.agreed > 0
+
+
 def test_distinct_users_do_not_add_up_over_days(sample: Sample) -> None:
     both_days = answer_to(sample, "day BETWEEN 17 AND 18").iloc[0]
     by_day = sample.ask("SELECT * FROM user_activity")
