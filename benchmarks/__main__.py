@@ -63,8 +63,7 @@ def report(result: Result) -> None:
     """Print a part's figures."""
     print(f"{result.title} (took {result.details['took_seconds']} s)")
     for name, figure in result.figures.items():
-        spread = f" ({figure.spread_text})" if figure.spread else ""
-        print(f"  {result.part}.{name}: {figure}{spread}, {figure.what}", flush=True)
+        print(f"  {result.part}.{name}: {figure.with_spread}, {figure.what}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

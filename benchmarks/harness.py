@@ -40,6 +40,9 @@ BASELINE = ROOT / "benchmarks" / "baseline_etl.py"
 FIRST_PERIOD = datetime(2025, 11, 18, 8, tzinfo=UTC)
 """All batches of the history lie within this day: the day that grows is the hardest case."""
 
+PRODUCTS = 1_000
+"""As many as the generator Lambda's shop has."""
+
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR")
 _POLL_SECONDS = 0.25
 _ARCHIVE_TIMEOUT_SECONDS = 300
@@ -110,7 +113,11 @@ class Batches:
 
     def __init__(self, events: int, interval_minutes: int, start: datetime, folder: Path) -> None:
         settings = Settings(
-            num_files=288, events_per_file=events, start=start, interval_minutes=interval_minutes
+            num_files=288,
+            events_per_file=events,
+            start=start,
+            interval_minutes=interval_minutes,
+            products=PRODUCTS,
         )
         self._generator = generate(settings, folder)
         self._files: list[FileSummary] = []

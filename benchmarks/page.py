@@ -52,9 +52,9 @@ def render(results: Mapping[str, Result]) -> str:
 _INTRODUCTION = drawing.paragraphs(
     "# Benchmarks",
     "Written by `make bench`, which generates its data, starts an embedded AWS of its own, deploys the "
-    'stack, runs the real job through the API, and measures; `make bench PARTS="one_batch queries"` measures some '
-    "parts again. Figures are medians, beside the least and the greatest of the repetitions. Seconds belong "
-    "to the machine; ratios, measured in turns on one machine, carry over, so they come first. Other "
+    'stack, runs the real job through the API, and measures; `make bench PARTS="one_batch queries"` measures '
+    "some parts again. Figures are medians, beside the least and the greatest of the repetitions. Seconds "
+    "belong to the machine; ratios, measured in turns on one machine, carry over, so they come first. Other "
     "documents take their figures from the same [results](../benchmarks/results).",
 )
 

@@ -33,6 +33,11 @@ class Figure:
         return format_value(self.value, self.unit)
 
     @property
+    def with_spread(self) -> str:
+        """Such as "14.2 s (13.9 s to 14.8 s)"."""
+        return f"{self} ({self.spread_text})" if self.spread else str(self)
+
+    @property
     def spread_text(self) -> str:
         """The spread as text, such as "13.9 s to 14.8 s"; empty where nothing was repeated."""
         if self.spread is None:

@@ -110,10 +110,7 @@ def section(result: Result) -> str:
         "[generate_sample_data.py](../generate_sample_data.py)": ("events_per_second", "seconds", "peak_mib"),
         "Lambda function": ("lambda_events_per_second", "lambda_seconds", "lambda_peak_mib"),
     }
-    rows = [
-        (label, *(f"{figures[name]} ({figures[name].spread_text})" for name in names))
-        for label, names in contenders.items()
-    ]
+    rows = [(label, *(figures[name].with_spread for name in names)) for label, names in contenders.items()]
     return drawing.paragraphs(
         f"{figures['events']} events, the most that a run of the generator delivers by default, generated "
         "and compressed in a process each; the Lambda function without its upload.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 from typing import Any
@@ -71,8 +70,8 @@ def section(result: Result) -> str:
         "compressed) is taken into an empty lake, from start_job_run to SUCCEEDED on the embedded AWS. Every "
         "repetition runs our job, the baseline "
         "([benchmarks/baseline_etl.py](../benchmarks/baseline_etl.py)) and DuckDB one after the other. "
-        "DuckDB reads the same file and writes the same tables in one process, without increments and guarantees: "
-        "it shows the limit.",
+        "DuckDB reads the same file and writes the same tables in one process, without increments and "
+        "guarantees: it shows the limit.",
         drawing.figure_table(figures[name] for name in names),
         "Where our time goes, in runs of their own with Spark's event log on. A layer ends with its summary "
         "line in the job's log." + (f" Not to be told apart from what follows: {untold}." if untold else ""),
@@ -113,11 +112,6 @@ def _ratios(longer: list[float], shorter: list[float]) -> list[float]:
 def _phase_figures(splits: list[dict[str, float]]) -> dict[str, Figure]:
     names = [name for name in ("stage_in", *IN_ORDER) if all(name in split for split in splits)]
     return {
-        f"phase_{name}_seconds": Figure(
-            statistics.median(split[name] for split in splits),
-            "s",
-            f"{WHAT[name]}, median of {len(splits)}",
-            (min(split[name] for split in splits), max(split[name] for split in splits)),
-        )
+        _phase(name): median_figure([split[name] for split in splits], "s", f"{name}: {WHAT[name]}")
         for name in names
     }

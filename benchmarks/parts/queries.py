@@ -272,9 +272,9 @@ def section(result: Result) -> str:
     return drawing.paragraphs(
         f"A day of {figures['events']} events in {FILES} hourly files, asked through the embedded Athena, "
         f"from start_query_execution to the first page of the answer (median of {repeats}). Bytes are those "
-        "of the column chunks that the question names, from the footers of the Parquet objects; of raw JSON, whole "
-        "objects. Silver answers as gold does, which is checked. Raw JSON is asked without removing copies "
-        "and with the simplest cleaning: the least that it can cost.",
+        "of the column chunks that the question names, from the footers of the Parquet objects; of raw JSON, "
+        "whole objects. Silver answers as gold does, which is checked. Raw JSON is asked without removing "
+        "copies and with the simplest cleaning: the least that it can cost.",
         f"Together the five read {totals[0]} of gold, {totals[1]} of silver, {totals[2]} of raw JSON.",
         drawing.table(
             ("Question", "raw / gold", "gold", "silver", "raw", "gold reads", "silver reads", "raw reads"),

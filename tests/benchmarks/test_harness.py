@@ -1,0 +1,135 @@
+"""The benchmark measures what it says, tried with few events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import duckdb_limit
+from benchmarks.__main__ import main
+from benchmarks.harness import BASELINE, Bench, LogLine, Pipeline, Run, Scale, benchmark, deploy
+from benchmarks.parts import history
+from benchmarks.parts.queries import scanned_bytes
+from benchmarks.phases import IN_ORDER, phases
+from benchmarks.results import load
+from benchmarks.spark_events import Observation, Statement
+
+FEW = Scale(events=2_000, repeats=1, batches=1, generated=1_000)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with benchmark(FEW, tmp_path_factory.mktemp("bench")) as running:
+        yield running
+
+
+def rows(pipeline: Pipeline, table: str, folder: Path) -> int:
+    paths = [str(path) for path in pipeline.fetch(table, folder)]
+    (count,) = duckdb.execute(f"SELECT count(*) FROM read_parquet({paths!r})").fetchone() or (0,)
+    return int(count)
+
+
+def test_the_three_contenders_do_the_same_work_and_its_bytes_are_counted(
+    bench: Bench, tmp_path: Path
+) -> None:
+    figures, details = history.measure(bench)
+    ours = deploy(bench, "history-ours")
+    baseline = deploy(bench, "history-base", BASELINE)
+    raw = bench.batches(FEW.events)[1].path
+
+    events = rows(ours, "silver/", tmp_path / "ours")
+    assert 0.95 * FEW.events < events < FEW.events
+    # They judge malformed lines, 0.2 % of all, less strictly.
+    assert events <= rows(baseline, "silver/", tmp_path / "baseline") <= 1.01 * events
+    assert events <= duckdb_limit.do_the_work(raw, tmp_path / "duckdb") <= 1.01 * events
+
+    for contender, pipeline in (("ours", ours), ("baseline", baseline)):
+        (point,) = details[contender]
+        lake = {layer: pipeline.objects(f"{layer}/") for layer in ("bronze", "silver", "gold")}
+        # The first run has written every object of the lake, and has read the raw file at least.
+        stored = sum(sum(sizes.values()) for sizes in lake.values())
+        assert stored <= point["bytes_written"] < 3 * stored
+        assert point["files_written"] == sum(len(sizes) for sizes in lake.values())
+        assert raw.stat().st_size <= point["bytes_read"] < 20 * raw.stat().st_size
+    assert figures["baseline_over_ours_last"].value == pytest.approx(
+        details["baseline"][0]["seconds"] / details["ours"][0]["seconds"]
+    )
+
+
+def test_one_part_runs_alone_and_leaves_result_and_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--repeats", "2", "--generated", "1000", "--work-dir", str(tmp_path)]
+    page = tmp_path / "page" / "BENCHMARKS.md"
+    assert main(["generator", *options, "--results", str(tmp_path / "results"), "--page", str(page)]) == 0
+
+    (result,) = load(tmp_path / "results").values()
+    assert result.part == "generator"
+    assert result.figures["events"].value == 1_000
+    assert result.figures["seconds"].spread is not None
+    assert result.machine["cpus"] >= 1
+    assert f"generator.seconds: {result.figures['seconds']}" in capsys.readouterr().out
+    assert "## Generators" in page.read_text()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bench-")] == []
+
+
+def layer(name: str, time: float) -> LogLine:
+    return LogLine(time, json.dumps({"layer": name, "files": 1}))
+
+
+def run(*statements: Statement) -> Run:
+    """From second 100 to 120; its layers end at 108, 112 and 116; half a second of stage-out."""
+    return Run(
+        began=100.0,
+        seconds=20.0,
+        output=[layer("bronze", 108), LogLine(109, "a line"), layer("silver", 112), layer("gold", 116)],
+        system=[
+            LogLine(101, "GLUE Staged in s3://raw: copied 1 of 1 objects (9 B), deleted 0, in 0.25 s"),
+            LogLine(101, "GLUE Staged in s3://lake: copied 0 of 0 objects (0 B), deleted 0, in 0.50 s"),
+            LogLine(120, "GLUE Staged out s3://lake: copied 3 of 3 objects (9 B), deleted 0, in 0.50 s"),
+        ],
+        events=Observation(list(statements), jobs=0, tasks=0, bytes_read=0, bytes_written=0),
+    )
+
+
+READ = Statement(103.0, 105.0, None)
+WRITE = Statement(105.0, 107.0, "s3://lake/_staging/bronze/events")
+CUBE = Statement(112.5, 113.0, "s3://lake/_staging/gold/event_cube")
+
+
+def test_phases_end_where_the_logs_say() -> None:
+    assert phases(run(READ, WRITE, CUBE)) == {
+        "stage_in": 0.75,
+        "spark_start": 3.0,
+        "read_parse": 2.0,
+        "bronze": 3.0,
+        "silver": 4.0,
+        "cube": 1.0,
+        "gold": 3.0,
+        "shutdown": 3.5,
+        "stage_out": 0.5,
+    }
+
+
+@pytest.mark.parametrize("statements", [[WRITE], [READ, WRITE], [READ, WRITE, CUBE]])
+def test_phases_add_up_to_the_run_also_where_some_cannot_be_told_apart(statements: list[Statement]) -> None:
+    found = phases(run(*statements))
+    assert ("read_parse" in found, "cube" in found) == (READ in statements, CUBE in statements)
+    assert sum(found[name] for name in IN_ORDER if name in found) == pytest.approx(20.0)
+
+
+def test_bytes_scanned_are_those_of_the_columns_that_a_query_names(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    pq.write_table(pa.table({"a": list(range(1000)), "b": ["x"] * 1000, "c": [0.5] * 1000}), path)
+    chunks = {
+        name: pq.read_metadata(path).row_group(0).column(index).total_compressed_size
+        for index, name in enumerate("abc")
+    }
+    sql = "SELECT a, count(*) FROM events WHERE c > 0 GROUP BY a"
+    assert scanned_bytes(sql, [path, path]) == 2 * (chunks["a"] + chunks["c"])
