@@ -15,9 +15,12 @@ OPTIONS ?=
 # Relative, so that a path with spaces above the checkout does no harm.
 BIN := .venv/bin
 STAMP := .venv/installed
+LINTERS := .venv-linters
+LINTERS_STAMP := $(LINTERS)/installed
+TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts local_aws tests
 
-.PHONY: help venv demo report test test-long lint format notebook bench docs blog figures up down clean
+.PHONY: help venv linters demo report test test-long lint lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +34,13 @@ $(STAMP): requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
+linters: $(LINTERS_STAMP)  ## the environment .venv-linters, for what pins an older boto3 than ours
+
+$(LINTERS_STAMP): requirements-linters.txt | $(STAMP)
+	$(BIN)/python -m venv $(LINTERS)
+	$(LINTERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-linters.txt
+	@touch $@
+
 demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_pipeline.html
 	@$(BIN)/python -m local_aws up > /dev/null
 	@unset AWS_PROFILE AWS_SESSION_TOKEN; eval "$$($(BIN)/python -m local_aws env)" && \
@@ -41,7 +51,7 @@ demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_
 report: venv  ## run and render the notebook on the AWS that the environment points to
 	@$(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 
-test: venv lint  ## lint, types and all tests
+test: venv linters lint  ## lint, types and all tests (those lint templates and policies, too)
 	$(BIN)/python -m pytest
 
 test-long: venv  ## 1,000 random histories of the ETL script: hours (EXAMPLES=n for another number)
@@ -51,6 +61,10 @@ lint: venv  ## style (ruff) and types (mypy)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy $(CODE)
+
+lint-templates: venv linters  ## the CloudFormation templates (cfn-lint, checkov)
+	$(BIN)/cfn-lint --include-checks W E I -- $(TEMPLATES)
+	$(LINTERS)/bin/checkov $(foreach template,$(TEMPLATES),--file $(template)) --framework cloudformation --skip-download --compact --quiet
 
 format: venv  ## put the code into its standard form
 	$(BIN)/python -m ruff check --fix .

@@ -358,7 +358,7 @@ def wait_for_job_run(
 
 
 def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:
-    """The counters of each layer from the JSON lines that it prints for each, among all lines of a run's log."""
+    """The counters of each layer: the JSON lines that the script prints, among all lines of a run's log."""
     counters = [json.loads(line) for line in lines if line.startswith(_SUMMARY_START)]
     return {counter.pop("layer"): counter for counter in counters}
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import pytest
@@ -20,10 +15,8 @@ from botocore.exceptions import ClientError
 from glue_scripts.capstone_etl import TABLES
 from local_aws.server import LocalAws
 from tests import template
+from tests.infrastructure.stacks import ACCOUNT, Stack, cfn_parameters, client, create, deployed
 
-ACCOUNT = "000000000000"
-TIMEOUT_SECONDS = 60
-FEW_EVENTS = {"EventsPerRunMin": "2000", "EventsPerRunMax": "2500", "GeneratorState": "DISABLED"}
 LAB_ROLE = f"arn:aws:iam::{ACCOUNT}:role/LabRole"
 
 FIELDS = [
@@ -47,97 +40,6 @@ FILLED = {  # which of the last five fields an event of a type has
 KEY_PATTERN = re.compile(
     r"events/year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)/minute=(\d\d)/events-(\d{8}-\d{6})\.jsonl\.gz"
 )
-
-
-@cache
-def client(aws: LocalAws, service: str) -> Any:
-    """A boto3 client; making one costs more than most calls that it makes here."""
-    return aws.client(service)
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A deployed stack: its names and the AWS that it lives in."""
-
-    aws: LocalAws
-    name: str
-    stack_id: str
-
-    def client(self, service: str) -> Any:
-        return client(self.aws, service)
-
-    def description(self) -> dict[str, Any]:
-        stacks = self.client("cloudformation").describe_stacks(StackName=self.stack_id)
-        return stacks["Stacks"][0]
-
-    @property
-    def outputs(self) -> dict[str, str]:
-        return {output["OutputKey"]: output["OutputValue"] for output in self.description()["Outputs"]}
-
-    def resources(self) -> dict[str, str]:
-        """Type of each resource by its logical id."""
-        answer = self.client("cloudformation").describe_stack_resources(StackName=self.stack_id)
-        return {item["LogicalResourceId"]: item["ResourceType"] for item in answer["StackResources"]}
-
-    def wait(self, wanted: str) -> None:
-        """Wait until the stack is at rest; AssertionError tells what failed when it is not as `wanted`."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while (status := self.description()["StackStatus"]).endswith("IN_PROGRESS"):
-            assert time.monotonic() < deadline, f"{self.name} is {status} for {TIMEOUT_SECONDS} s"
-            time.sleep(0.05)
-        events = self.client("cloudformation").describe_stack_events(StackName=self.stack_id)
-        failures = [event for event in events["StackEvents"] if "FAILED" in event["ResourceStatus"]]
-        assert status == wanted, failures
-
-    def update(self, body: str | None = None, **parameters: str) -> None:
-        current = {item["ParameterKey"]: item["ParameterValue"] for item in self.description()["Parameters"]}
-        self.client("cloudformation").update_stack(
-            StackName=self.name,
-            TemplateBody=body or template.body(),
-            Parameters=cfn_parameters(current | parameters),
-            Capabilities=["CAPABILITY_IAM"],
-        )
-        self.wait("UPDATE_COMPLETE")
-
-    def delete(self) -> None:
-        self.client("cloudformation").delete_stack(StackName=self.name)
-        self.wait("DELETE_COMPLETE")
-
-    def invoke_generator(self) -> dict[str, Any]:
-        answer = self.client("lambda").invoke(FunctionName=self.outputs["GeneratorFunctionName"])
-        payload = json.loads(answer["Payload"].read())
-        assert "FunctionError" not in answer, payload
-        return payload
-
-    def raw_lines(self, key: str) -> list[str]:
-        stored = self.client("s3").get_object(Bucket=self.outputs["SourceBucketName"], Key=key)
-        text = gzip.decompress(stored["Body"].read()).decode()
-        assert text.endswith("\n")
-        return text.splitlines()
-
-
-def cfn_parameters(values: dict[str, str]) -> list[dict[str, str]]:
-    return [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
-
-
-def create(aws: LocalAws, student_id: str, **parameters: str) -> Stack:
-    """Create a stack with few events and no schedule; returns when it is complete."""
-    created = client(aws, "cloudformation").create_stack(
-        StackName=f"capstone-{student_id}",
-        TemplateBody=template.body(),
-        Parameters=cfn_parameters({"StudentId": student_id} | FEW_EVENTS | parameters),
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    stack = Stack(aws, f"capstone-{student_id}", created["StackId"])
-    stack.wait("CREATE_COMPLETE")
-    return stack
-
-
-@contextmanager
-def deployed(aws: LocalAws, student_id: str, **parameters: str) -> Iterator[Stack]:
-    stack = create(aws, student_id, **parameters)
-    yield stack
-    stack.delete()
 
 
 @pytest.fixture(scope="module")
@@ -246,78 +148,6 @@ def test_the_schedule_invokes_the_generator_every_five_minutes(stack: Stack) -> 
 
 
 # --- Roles --------------------------------------------------------------------------------------------------
-
-EVENTS_BUCKET = f"arn:aws:s3:::capstone-events-tpl-main-{ACCOUNT}"
-LAKE = f"arn:aws:s3:::capstone-analytics-tpl-main-{ACCOUNT}"
-LOGS = f"arn:aws:logs:us-west-2:{ACCOUNT}:log-group"
-JOB_LOG = f"{LOGS}:/aws-glue/jobs/capstone-etl-tpl-main/output:log-stream:run"
-
-
-@pytest.mark.parametrize(
-    ("role", "action", "resource", "allowed"),
-    [
-        ("GeneratorRole", "s3:PutObject", f"{EVENTS_BUCKET}/events/year=2025/x.gz", True),
-        ("GeneratorRole", "s3:PutObject", f"{EVENTS_BUCKET}/elsewhere", False),
-        ("GeneratorRole", "s3:PutObject", f"{LAKE}/bronze/events/x", False),
-        ("GeneratorRole", "s3:GetObject", f"{EVENTS_BUCKET}/events/year=2025/x.gz", False),
-        ("GeneratorRole", "s3:DeleteObject", f"{EVENTS_BUCKET}/events/year=2025/x.gz", False),
-        (
-            "GeneratorRole",
-            "logs:PutLogEvents",
-            f"{LOGS}:/aws/lambda/capstone-event-generator-tpl-main:log-stream:x",
-            True,
-        ),
-        ("GeneratorRole", "logs:PutLogEvents", JOB_LOG, False),
-        ("CleanupRole", "s3:ListBucketVersions", EVENTS_BUCKET, True),
-        ("CleanupRole", "s3:DeleteObjectVersion", f"{LAKE}/gold/x", True),
-        ("CleanupRole", "s3:DeleteObjectVersion", "arn:aws:s3:::somebody-elses-bucket/x", False),
-        ("CleanupRole", "s3:GetObject", f"{LAKE}/gold/x", False),
-        ("CleanupRole", "s3:PutObject", f"{LAKE}/gold/x", False),
-        ("CleanupRole", "s3:DeleteBucket", LAKE, False),
-        (
-            "CleanupRole",
-            "cloudformation:DescribeStacks",
-            f"arn:aws:cloudformation:us-west-2:{ACCOUNT}:stack/capstone-other/1",
-            False,
-        ),
-        ("GlueRole", "s3:GetObject", f"{EVENTS_BUCKET}/events/year=2025/x.gz", True),
-        ("GlueRole", "s3:PutObject", f"{EVENTS_BUCKET}/events/year=2025/x.gz", False),
-        ("GlueRole", "s3:DeleteObject", f"{EVENTS_BUCKET}/events/year=2025/x.gz", False),
-        ("GlueRole", "s3:ListBucket", EVENTS_BUCKET, True),
-        ("GlueRole", "s3:ListBucket", LAKE, True),
-        ("GlueRole", "s3:ListBucket", "arn:aws:s3:::somebody-elses-bucket", False),
-        ("GlueRole", "s3:GetObject", f"{LAKE}/scripts/capstone_etl.py", True),
-        ("GlueRole", "s3:PutObject", f"{LAKE}/scripts/capstone_etl.py", False),
-        ("GlueRole", "s3:GetObject", f"{LAKE}/bronze", True),
-        ("GlueRole", "s3:PutObject", f"{LAKE}/bronze/events/x.parquet", True),
-        ("GlueRole", "s3:DeleteObject", f"{LAKE}/silver/events_cleaned/x.parquet", True),
-        ("GlueRole", "s3:PutObject", f"{LAKE}/gold/top_products/x.parquet", True),
-        ("GlueRole", "s3:PutObject", f"{LAKE}/_staging/x.parquet", True),
-        ("GlueRole", "s3:DeleteObject", f"{LAKE}/_pending/silver_days.json", True),
-        ("GlueRole", "s3:GetObject", f"{LAKE}/athena-results/x.csv", False),
-        ("GlueRole", "s3:PutObject", f"{LAKE}/queries/queries.sql", False),
-        ("GlueRole", "s3:DeleteObjectVersion", f"{LAKE}/gold/x", False),
-        ("GlueRole", "s3:DeleteBucket", LAKE, False),
-        ("GlueRole", "logs:PutLogEvents", JOB_LOG, True),
-        ("GlueRole", "logs:PutLogEvents", f"{LOGS}:/aws-glue/jobs/output:log-stream:run", True),
-        ("GlueRole", "logs:PutLogEvents", JOB_LOG.replace("tpl-main", "other"), False),
-        ("GlueRole", "glue:GetJobBookmark", "*", True),
-        ("GlueRole", "glue:DeleteTable", "*", False),
-        ("GlueRole", "iam:PassRole", LAB_ROLE, False),
-    ],
-)
-def test_a_role_may_do_its_duty_and_nothing_else(
-    stack: Stack, role: str, action: str, resource: str, allowed: bool
-) -> None:
-    cloudformation = stack.client("cloudformation")
-    name = cloudformation.describe_stack_resource(StackName=stack.name, LogicalResourceId=role)
-    simulated = stack.client("iam").simulate_principal_policy(
-        PolicySourceArn=f"arn:aws:iam::{ACCOUNT}:role/{name['StackResourceDetail']['PhysicalResourceId']}",
-        ActionNames=[action],
-        ResourceArns=[resource],
-    )
-    decision = simulated["EvaluationResults"][0]["EvalDecision"]
-    assert decision == ("allowed" if allowed else "implicitDeny")
 
 
 def test_with_a_lab_role_all_run_with_it_and_no_role_is_created(aws: LocalAws) -> None:

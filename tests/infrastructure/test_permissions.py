@@ -1,0 +1,261 @@
+"""What each role may do: its policies, as the deployed stack has them, evaluated for requests by name.
+
+The evaluator is MiniStack's, which knows conditions. The requests are those of the services' documentation
+and of Hadoop's S3A client (see docs/OPERATIONS.md); none was derived from the policies.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+
+from glue_scripts.capstone_etl import TABLES
+from local_aws.server import LocalAws
+from tests.infrastructure.stacks import ACCOUNT, Stack, deployed
+
+ROOT = Path(__file__).parent.parent.parent
+LINTERS = ROOT / ".venv-linters"
+
+ID = "perm-1"
+REGION = "us-west-2"
+EVENTS = f"arn:aws:s3:::capstone-events-{ID}-{ACCOUNT}"
+LAKE = f"arn:aws:s3:::capstone-analytics-{ID}-{ACCOUNT}"
+LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+JOB = f"arn:aws:glue:{REGION}:{ACCOUNT}:job/capstone-etl-{ID}"
+RAW = f"{EVENTS}/events/year=2025/month=11/day=18/hour=14/minute=20/events-20251118-142000.jsonl.gz"
+
+# The neighbour's id begins like ours: what is narrowed by a prefix alone would let us in.
+NEIGHBOUR = f"{ID}0"
+ROLES = {
+    "GeneratorRole": "lambda.amazonaws.com",
+    "CleanupRole": "lambda.amazonaws.com",
+    "GlueRole": "glue.amazonaws.com",
+    "SchedulerRole": "scheduler.amazonaws.com",
+}
+
+Request = tuple[str, str, dict[str, str]]
+
+
+def below(prefix: str) -> dict[str, str]:
+    """The context of a ListBucket request with this prefix."""
+    return {"s3:prefix": prefix}
+
+
+GENERATOR_DUTIES: list[Request] = [
+    ("s3:PutObject", RAW, {}),
+    ("logs:CreateLogStream", f"{LOGS}:/aws/lambda/capstone-event-generator-{ID}:log-stream:x", {}),
+    ("logs:PutLogEvents", f"{LOGS}:/aws/lambda/capstone-event-generator-{ID}:log-stream:x", {}),
+]
+CLEANUP_DUTIES: list[Request] = [
+    *(("s3:ListBucketVersions", bucket, {}) for bucket in (EVENTS, LAKE)),
+    *(("s3:DeleteObjectVersion", f"{bucket}/gold/any/key", {}) for bucket in (EVENTS, LAKE)),
+    ("logs:CreateLogStream", f"{LOGS}:/aws/lambda/capstone-bucket-cleanup-{ID}:log-stream:x", {}),
+    ("logs:PutLogEvents", f"{LOGS}:/aws/lambda/capstone-bucket-cleanup-{ID}:log-stream:x", {}),
+]
+GLUE_DUTIES: list[Request] = [
+    # Start: the script. Raw files: the bookmark's listing, S3A's look at the folder, the files.
+    ("s3:GetObject", f"{LAKE}/scripts/capstone_etl.py", {}),
+    ("s3:ListBucket", EVENTS, below("events/")),
+    ("s3:ListBucket", EVENTS, below("events/year=2025/month=11/day=18/")),
+    ("s3:ListBucket", EVENTS, {}),  # HEAD of an absent object: without it S3 answers 403 instead of 404.
+    ("s3:GetBucketLocation", EVENTS, {}),
+    ("s3:GetObject", f"{EVENTS}/events", {}),
+    ("s3:GetObject", RAW, {}),
+    # Tables: listed, read, written with a multipart upload, replaced.
+    ("s3:GetBucketLocation", LAKE, {}),
+    ("s3:ListBucket", LAKE, {}),
+    ("s3:ListBucketMultipartUploads", LAKE, {}),
+    *(
+        request
+        for folder in [*(table.location for table in TABLES.values()), "_pending", "_staging/run"]
+        for request in (
+            ("s3:ListBucket", LAKE, below(f"{folder}/")),
+            ("s3:GetObject", f"{LAKE}/{folder}", {}),
+            ("s3:GetObject", f"{LAKE}/{folder}/part-0.parquet", {}),
+            ("s3:PutObject", f"{LAKE}/{folder}/part-0.parquet", {}),
+            ("s3:DeleteObject", f"{LAKE}/{folder}/part-0.parquet", {}),
+            ("s3:AbortMultipartUpload", f"{LAKE}/{folder}/part-0.parquet", {}),
+            ("s3:ListMultipartUploadParts", f"{LAKE}/{folder}/part-0.parquet", {}),
+        )
+    ),
+    # Glue's own: logs (--custom-logGroup-prefix, and its default), the bookmark, metrics.
+    *(
+        (action, f"{LOGS}:{group}:log-stream:jr_1", {})
+        for group in (
+            f"/aws-glue/jobs/capstone-etl-{ID}/output",
+            f"/aws-glue/jobs/capstone-etl-{ID}/error",
+            "/aws-glue/jobs/output",
+            "/aws-glue/jobs/error",
+        )
+        for action in ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
+    ),
+    ("glue:GetJobBookmark", "*", {}),
+    ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Glue"}),
+]
+SCHEDULER_DUTIES: list[Request] = [("glue:StartJobRun", JOB, {})]
+DUTIES = {
+    "GeneratorRole": GENERATOR_DUTIES,
+    "CleanupRole": CLEANUP_DUTIES,
+    "GlueRole": GLUE_DUTIES,
+    "SchedulerRole": SCHEDULER_DUTIES,
+}
+
+# No role may do these, whatever else it may do.
+NEVER: list[Request] = [
+    ("s3:DeleteBucket", EVENTS, {}),
+    ("s3:DeleteBucket", LAKE, {}),
+    ("s3:PutBucketPolicy", LAKE, {}),
+    ("s3:PutLifecycleConfiguration", EVENTS, {}),
+    ("s3:ListAllMyBuckets", "*", {}),
+    ("s3:ListBucket", LAKE, below("athena-results/")),
+    ("s3:GetObject", f"{LAKE}/athena-results/x.csv", {}),
+    ("s3:PutObject", f"{LAKE}/scripts/capstone_etl.py", {}),
+    ("s3:PutObject", f"{LAKE}/queries/queries.sql", {}),
+    ("s3:PutObject", f"{LAKE}/bronzed", {}),
+    ("s3:DeleteObject", RAW, {}),
+    ("s3:PutObject", f"{EVENTS}/elsewhere", {}),
+    *(
+        (action, f"{bucket}-elsewhere/gold/x", {})
+        for bucket in (EVENTS, LAKE)
+        for action in ("s3:GetObject",)
+    ),
+    *(
+        (action, resource.replace(ID, NEIGHBOUR), context)
+        for duties in DUTIES.values()
+        for action, resource, context in duties
+        if ID in resource
+    ),
+    ("logs:DeleteLogGroup", f"{LOGS}:/aws-glue/jobs/capstone-etl-{ID}/output:*", {}),
+    ("logs:PutLogEvents", f"{LOGS}:/aws/lambda/anything-else:log-stream:x", {}),
+    ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Somewhere"}),
+    ("cloudwatch:PutMetricData", "*", {}),
+    ("glue:StartJobRun", f"{JOB}-other", {}),
+    ("glue:ResetJobBookmark", JOB, {}),
+    ("glue:UpdateJob", JOB, {}),
+    ("glue:DeleteTable", f"arn:aws:glue:{REGION}:{ACCOUNT}:table/gold_perm_1/top_products", {}),
+    ("athena:StartQueryExecution", f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/capstone-{ID}", {}),
+    (
+        "lambda:InvokeFunction",
+        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:capstone-event-generator-{ID}",
+        {},
+    ),
+    ("cloudformation:DescribeStacks", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/other/1", {}),
+    ("cloudformation:DeleteStack", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/capstone-{ID}/1", {}),
+    ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/any", {}),
+    ("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/any", {}),
+    ("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/any", {}),
+    ("kms:Decrypt", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1", {}),
+]
+
+
+@pytest.fixture(scope="module")
+def stack(aws: LocalAws) -> Iterator[Stack]:
+    with deployed(aws, ID, EtlSchedule="1440") as stack:
+        yield stack
+
+
+def physical_name(stack: Stack, logical_id: str) -> str:
+    resource = stack.client("cloudformation").describe_stack_resource(
+        StackName=stack.name, LogicalResourceId=logical_id
+    )
+    return resource["StackResourceDetail"]["PhysicalResourceId"]
+
+
+def policies(stack: Stack, role: str) -> list[dict[str, Any]]:
+    """The policy documents of a deployed role, inline ones only: no role has others."""
+    iam, name = stack.client("iam"), physical_name(stack, role)
+    assert not iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    documents = [
+        iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]
+    ]
+    assert documents
+    return [json.loads(document) if isinstance(document, str) else document for document in documents]
+
+
+@pytest.fixture(scope="module")
+def documents(stack: Stack) -> dict[str, list[dict[str, Any]]]:
+    return {role: policies(stack, role) for role in ROLES}
+
+
+def decision(documents: list[dict[str, Any]], request: Request) -> str:
+    """What AWS would decide: Allow, Deny or ImplicitDeny."""
+    action, resource, context = request
+    asked = EvalContext(
+        principal_arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/role/session",
+        principal_type="AssumedRole",
+        principal_account=ACCOUNT,
+        action=action,
+        resource_arn=resource,
+        region=REGION,
+        source_ip="10.0.0.1",
+        secure_transport=True,
+        service_context=dict(context),
+    )
+    return evaluate(asked, [parse_policy_document(document) for document in documents]).decision
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_each_of_its_duties(documents: dict[str, list[dict[str, Any]]], role: str) -> None:
+    refused = [request for request in DUTIES[role] if decision(documents[role], request) != "Allow"]
+    assert refused == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_nothing_outside_its_duties(
+    documents: dict[str, list[dict[str, Any]]], role: str
+) -> None:
+    """Neither what nobody may do, nor another role's duties, nor its own on a neighbour's resources."""
+    others = [
+        request
+        for other, duties in DUTIES.items()
+        for request in duties
+        if other != role and request not in DUTIES[role]
+    ]
+    allowed = [request for request in NEVER + others if decision(documents[role], request) != "ImplicitDeny"]
+    assert allowed == []
+
+
+def test_the_clean_up_may_look_at_its_own_stack_only(
+    stack: Stack, documents: dict[str, list[dict[str, Any]]]
+) -> None:
+    look = "cloudformation:DescribeStacks"
+    assert decision(documents["CleanupRole"], (look, stack.stack_id, {})) == "Allow"
+    assert decision(documents["CleanupRole"], (look, f"{stack.stack_id}0", {})) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_its_service_may_assume_a_role(stack: Stack, role: str) -> None:
+    described = stack.client("iam").get_role(RoleName=physical_name(stack, role))["Role"]
+    (statement,) = described["AssumeRolePolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
+    assert statement["Principal"] == {"Service": ROLES[role]}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_parliament_knows_every_action_resource_and_condition_of_a_role(
+    documents: dict[str, list[dict[str, Any]]], role: str
+) -> None:
+    findings = [finding for document in documents[role] for finding in parliament(document)]
+    assert findings == []
+
+
+def test_parliament_finds_an_action_that_does_not_exist() -> None:
+    statement = {"Effect": "Allow", "Action": "s3:PutObjekt", "Resource": f"{LAKE}/*"}
+    found = parliament({"Version": "2012-10-17", "Statement": [statement]})
+    assert [finding["issue"] for finding in found] == ["UNKNOWN_ACTION"]
+
+
+def parliament(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The findings of parliament, which runs in the linters' environment (`make linters`)."""
+    done = subprocess.run(
+        [LINTERS / "bin" / "parliament", "--json"], input=json.dumps(document), capture_output=True, text=True
+    )
+    assert not done.stderr, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
