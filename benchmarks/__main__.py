@@ -12,7 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import figures
-from benchmarks.harness import Bench, BenchmarkError, Scale, benchmark, machine
+from benchmarks.harness import (
+    Bench,
+    BenchmarkError,
+    Scale,
+    benchmark,
+    machine,
+    wait_for_class_archive,
+)
 from benchmarks.page import PAGE, write_page
 from benchmarks.parts import PARTS
 from benchmarks.results import RESULTS, ROOT, Result, load, save
@@ -30,11 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         batches=options.batches,
         generated=options.generated,
     )
+    parts = options.parts or list(PARTS)
     if not options.page_only:
         folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.work_dir))
         try:
             with benchmark(scale, folder) as bench:
-                for name in options.parts or PARTS:
+                if parts != ["generator"]:  # which does without Spark
+                    wait_for_class_archive()
+                for name in parts:
                     report(measure(bench, name, options.results))
         except (BenchmarkError, PipelineError) as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)

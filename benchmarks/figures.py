@@ -55,8 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing")
     check = parser.parse_args(arguments).check
     figures = all_figures()
+    width = max(map(len, figures), default=0)
     for name, figure in figures.items():
-        print(f"{name}\t{figure}\t{figure.what}".expandtabs(16))
+        print(f"{name:{width}}  {figure!s:>16}  {figure.what}")
     outdated = False
     for path in documents():
         try:

@@ -94,18 +94,20 @@ def benchmark(scale: Scale, folder: Path) -> Iterator[Bench]:
             for name in [name for name in os.environ if name.startswith("AWS_")]:
                 del os.environ[name]
             os.environ.update(environment_for(server.endpoint_url))
-            _wait_for_class_archive()
             yield Bench(scale, connect(DEFAULT_REGION, server.endpoint_url), folder)
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-def _wait_for_class_archive() -> None:
-    """Spark's class archive is recorded once per virtual environment: not while something is measured."""
+def wait_for_class_archive() -> None:
+    """Wait while the embedded AWS records Spark's class archive, once per virtual environment.
+
+    It does so in the background, which would disturb what is measured; and Spark starts faster with it.
+    """
     deadline = time.monotonic() + _ARCHIVE_TIMEOUT_SECONDS
     while not archive.archive_options(spark_jars()) and time.monotonic() < deadline:
-        time.sleep(0.5)  # The embedded AWS records it in the background.
+        time.sleep(0.5)
 
 
 class Batches:

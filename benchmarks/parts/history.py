@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Plot
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks import drawing
 from benchmarks.harness import BASELINE, OURS, Bench, BenchmarkError, Pipeline, Run, deploy, progress
@@ -185,6 +186,7 @@ def plots(result: Result) -> dict[str, Plot]:
             axes.plot(x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=contender)
         axes.set_title(label, loc="left", fontsize=10)
         axes.set_xlabel("Batch")
-        axes.set_ylim(bottom=0)
-    all_axes[0].legend(frameon=False, fontsize=9, loc="upper left")
+        axes.set_ylim(bottom=0, top=1.15 * axes.get_ylim()[1])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    all_axes[-1].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return {"history": plot}

@@ -92,11 +92,11 @@ def plots(result: Result) -> dict[str, Plot]:
     names = [name for name in IN_ORDER if f"phase_{name}_seconds" in result.figures]
     for colour, name in zip(drawing.COLOURS, names, strict=False):
         seconds = result.figures[f"phase_{name}_seconds"].value
-        axes.barh("ours", seconds, left=left, color=colour, label=name.replace("_", " "), height=0.6)
+        bars = axes.barh("ours", seconds, left=left, color=colour, label=name.replace("_", " "), height=0.6)
         left += seconds
-    for contender in ("baseline", "duckdb"):
-        seconds = result.figures[f"{contender}_seconds"].value
-        bars = axes.barh(contender, seconds, color=drawing.GREY, height=0.6)
+    axes.bar_label(bars, [f"{left:.1f} s"], padding=4, fontsize=9)
+    for label, name in (("baseline", "baseline_seconds"), ("DuckDB", "duckdb_seconds")):
+        bars = axes.barh(label, result.figures[name].value, color=drawing.GREY, height=0.6)
         axes.bar_label(bars, fmt="{:.1f} s", padding=4, fontsize=9)
     axes.invert_yaxis()
     axes.margins(x=0.1)

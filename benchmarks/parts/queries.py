@@ -300,6 +300,7 @@ def plots(result: Result) -> dict[str, Plot]:
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(left=100)
     axes.set_xlabel("Bytes read (logarithmic)")
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return {"queries": plot}
