@@ -14,7 +14,6 @@ from tests.docs.commands import ROOT, document
 SUMMARY = document("docs/COMPLETION_SUMMARY.md")
 NAMED_TESTS = sorted(set(re.findall(r"`(test_\w+\.py)::(\w+)`", SUMMARY)))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOT_YET_MEASURED = {"BENCHMARKS.md"}
 
 
 @cache
@@ -53,7 +52,7 @@ def test_every_link_of_a_document_leads_somewhere(path: Path) -> None:
             continue
         file_name, _, anchor = target.partition("#")
         linked = (path.parent / file_name).resolve() if file_name else path
-        assert linked.exists() or linked.name in NOT_YET_MEASURED, f"{path.name} links to {target}"
+        assert linked.exists(), f"{path.name} links to {target}"
         if anchor:
             assert anchor in headings(linked.read_text(encoding="utf-8")), f"{path.name} links to {target}"
 
