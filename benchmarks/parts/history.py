@@ -86,7 +86,9 @@ def _files(run: Run) -> tuple[int, int]:
 def _figures(bench: Bench, ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
     last, second = ours[-1], ours[min(1, len(ours) - 1)]
     base = baseline[-1]
-    first_third, last_third = ours[1 : 1 + max(len(ours) // 3, 1)], ours[-max(len(ours) // 3, 1) :]
+    warm = ours[1:] or ours
+    third = max(len(warm) // 3, 1)
+    first_third, last_third = warm[:third], warm[-third:]
     return {
         "batches": Figure(len(ours), "count", "batches in a row, all within one day of arrival"),
         "events": Figure(bench.scale.events, "count", "lines of each batch"),

@@ -29,7 +29,7 @@ from benchmarks.harness import (
     progress,
 )
 from benchmarks.results import ROOT, Figure, Result, format_value
-from capstone_pipeline import Query, read_queries
+from capstone_pipeline import Query, check_source_data, read_queries
 
 TITLE = "Queries"
 
@@ -98,17 +98,6 @@ RAW = {
 _SUFFIXES = ("", "_silver", "_raw")
 """Of the figures' names, in the order gold, silver, raw."""
 RAW_DATABASE = "benchmark_raw"
-_FIELDS = (
-    "timestamp",
-    "user_id",
-    "session_id",
-    "event_type",
-    "product_id",
-    "quantity",
-    "price",
-    "category",
-    "search_query",
-)
 
 
 @dataclass(frozen=True)
@@ -227,7 +216,10 @@ def _is_near(one: str, other: str) -> bool:
 
 def _create_raw_table(bench: Bench, pipeline: Pipeline) -> int:
     """A table over the raw objects; returns their bytes."""
-    glue, bucket = bench.aws.client("glue"), pipeline.stack.source_bucket_name
+    glue, stack = bench.aws.client("glue"), pipeline.stack
+    bronze = glue.get_table(DatabaseName=stack.bronze_database_name, Name="events")["Table"]
+    fields = [column["Name"] for column in bronze["StorageDescriptor"]["Columns"]]
+    fields.remove("source_file")
     glue.create_database(DatabaseInput={"Name": RAW_DATABASE})
     glue.create_table(
         DatabaseName=RAW_DATABASE,
@@ -235,8 +227,8 @@ def _create_raw_table(bench: Bench, pipeline: Pipeline) -> int:
             "Name": RAW["events"],
             "TableType": "EXTERNAL_TABLE",
             "StorageDescriptor": {
-                "Columns": [{"Name": name, "Type": "string"} for name in _FIELDS],
-                "Location": pipeline.stack.raw_events_location,
+                "Columns": [{"Name": name, "Type": "string"} for name in fields],
+                "Location": stack.raw_events_location,
                 "InputFormat": "org.apache.hadoop.mapred.TextInputFormat",
                 "OutputFormat": "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat",
                 "SerdeInfo": {
@@ -246,8 +238,7 @@ def _create_raw_table(bench: Bench, pipeline: Pipeline) -> int:
             },
         },
     )
-    pages = bench.aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="events/")
-    return sum(item["Size"] for page in pages for item in page.get("Contents", []))
+    return check_source_data(bench.aws, stack).size_bytes
 
 
 def _table_of(query: Query) -> str:
