@@ -63,7 +63,7 @@ lint: venv  ## style (ruff) and types (mypy)
 	$(BIN)/python -m mypy $(CODE)
 
 lint-templates: venv linters  ## the CloudFormation templates (cfn-lint, checkov)
-	$(BIN)/cfn-lint --include-checks W E I -- $(TEMPLATES)
+	$(BIN)/cfn-lint --include-checks W E I --template $(TEMPLATES)
 	$(LINTERS)/bin/checkov $(foreach template,$(TEMPLATES),--file $(template)) --framework cloudformation --skip-download --compact --quiet
 
 format: venv  ## put the code into its standard form

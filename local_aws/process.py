@@ -60,7 +60,14 @@ SERVICES = (
 )
 """What the pipeline and its operation use. Of the others, IoT and Transfer would open ports of their own."""
 
-EXTENSIONS = ("local_aws.persistence", "local_aws.cloudformation", "local_aws.athena", "local_aws.glue")
+EXTENSIONS = (
+    "local_aws.persistence",
+    "local_aws.cloudformation",
+    "local_aws.athena",
+    "local_aws.glue",
+    "local_aws.events",
+    "local_aws.monitoring",
+)
 """Modules whose `install()` closes a gap of MiniStack in this process, in this order."""
 
 _CHILD_GRACE_SECONDS = 3.0

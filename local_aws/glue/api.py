@@ -64,11 +64,13 @@ def install() -> None:
     from ministack.services import glue
     from ministack.services.cloudformation import provisioners
 
+    from local_aws.events import job_run_ended
+
     check_internals(glue, provisioners)
     folder = Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "glue"
     endpoint_url = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     runs = RunStore(folder / "runs.sqlite")
-    runner = JobRunner(folder, runs, endpoint_url)
+    runner = JobRunner(folder, runs, endpoint_url, job_run_ended)
     _JobActions(glue, runs, runner).install()
     # A template's ExecutionProperty reaches CreateJob, too.
     provisioners._GLUE_JOB_DEFAULTS["ExecutionProperty"] = {"MaxConcurrentRuns": 1}

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,18 @@ class RunRequest:
 class JobRunner:
     """Executes runs and keeps their records true. `folder` holds mirrors, bookmarks and what runs need."""
 
-    def __init__(self, folder: Path, runs: RunStore, endpoint_url: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        runs: RunStore,
+        endpoint_url: str,
+        ended: Callable[[RunRecord, str, str], None] = lambda *_: None,
+    ) -> None:
+        """`ended` is told of every run's record, end state and message."""
         self._folder = folder
         self._runs = runs
         self._endpoint_url = endpoint_url
+        self._ended = ended
         self._stops: dict[str, threading.Event] = {}
 
     def start(self, request: RunRequest) -> None:
@@ -103,6 +111,7 @@ class JobRunner:
         finally:
             del self._stops[record.id]
         logger.info("Run %s of job %s: %s %s", record.id, record.job.name, state, message)
+        self._ended(record, state, message)
 
     def stop(self, run_id: str) -> None:
         """Ask an active run to end; it becomes STOPPED once what it wrote is in S3."""
@@ -124,8 +133,10 @@ class JobRunner:
                 logger.exception("Saving what run %s wrote", record.id)
                 message += f" What it had written could not all be brought to S3: {error!r}"
             stopping = record.document["JobRunState"] == "STOPPING"
-            self._runs.update(record.id, **_ending("STOPPED" if stopping else "FAILED", message))
+            state = "STOPPED" if stopping else "FAILED"
+            self._runs.update(record.id, **_ending(state, message))
             shutil.rmtree(run_folder, ignore_errors=True)
+            self._ended(record, state, message)
 
     def forget(self, job: JobKey) -> None:
         """Remove what is kept for a job that is deleted."""

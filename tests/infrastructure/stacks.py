@@ -16,6 +16,7 @@ from tests import template
 
 ACCOUNT = "000000000000"
 TIMEOUT_SECONDS = 60
+OPERATIONS = template.PATH.with_name("capstone-operations.cfn.yaml")
 FEW_EVENTS = {"EventsPerRunMin": "2000", "EventsPerRunMax": "2500", "GeneratorState": "DISABLED"}
 
 
@@ -90,15 +91,28 @@ def cfn_parameters(values: dict[str, str]) -> list[dict[str, str]]:
     return [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
 
 
-def create(aws: LocalAws, student_id: str, **parameters: str) -> Stack:
-    """Create a stack with few events and no schedule; returns when it is complete."""
+def create(aws: LocalAws, student_id: str, body: str | None = None, **parameters: str) -> Stack:
+    """Create a stack with few events, the generator not scheduled; returns when it is complete."""
     created = client(aws, "cloudformation").create_stack(
         StackName=f"capstone-{student_id}",
-        TemplateBody=template.body(),
+        TemplateBody=body or template.body(),
         Parameters=cfn_parameters({"StudentId": student_id} | FEW_EVENTS | parameters),
         Capabilities=["CAPABILITY_IAM"],
     )
     stack = Stack(aws, f"capstone-{student_id}", created["StackId"])
+    stack.wait("CREATE_COMPLETE")
+    return stack
+
+
+def create_operations(aws: LocalAws, student_id: str, **parameters: str) -> Stack:
+    """Create the operations stack that watches the stack of this student; returns when it is complete."""
+    created = client(aws, "cloudformation").create_stack(
+        StackName=f"capstone-{student_id}-operations",
+        TemplateBody=OPERATIONS.read_text(),
+        Parameters=cfn_parameters({"StudentId": student_id} | parameters),
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    stack = Stack(aws, f"capstone-{student_id}-operations", created["StackId"])
     stack.wait("CREATE_COMPLETE")
     return stack
 
