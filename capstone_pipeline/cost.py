@@ -54,6 +54,9 @@ PRICES = {
     "lambda_gb_second": Price(Decimal("0.0000166667"), "Lambda GB-second (x86)", LAMBDA_PAGE, "2024-11"),
     "lambda_request": Price(Decimal("0.0000002"), "Lambda request", LAMBDA_PAGE, "2026-09"),
     "log_ingestion": Price(Decimal("0.50"), "GB into CloudWatch Logs", LOGS_PAGE, "2026-02"),
+    "metric": Price(Decimal("0.30"), "custom CloudWatch metric, a month", LOGS_PAGE, "2026-02"),
+    "alarm": Price(Decimal("0.10"), "CloudWatch alarm, a month", LOGS_PAGE, "2026-02"),
+    "key": Price(Decimal("1"), "KMS key, a month", "https://aws.amazon.com/kms/pricing/", "2026-03"),
     "log_storage": Price(Decimal("0.03"), "GB-month in CloudWatch Logs", LOGS_PAGE, "2026-02"),
 }
 GLUE_MINIMUM_SECONDS = 60
@@ -76,6 +79,8 @@ FILES_PER_OBJECT, SILVER_FILES = 5, 4
 """Files that a run writes: to bronze for each raw object (four of events, one of rejects); to silver."""
 WRITE_REQUESTS_PER_FILE, READ_REQUESTS_PER_FILE = 10, 10
 READS_OF_A_DAY, READ_REQUESTS_PER_SILVER_FILE = 2, 3
+MONITORING = {"metric": 6, "alarm": 2, "key": 1}
+"""What the optional operations stack has of each."""
 LOG_BYTES_PER_RUN = 2 * 2**20
 ASKED_PER_DAY = 24
 
@@ -93,6 +98,7 @@ ASSUMPTIONS = (
     "stored twice for that time.",
     "A run reads the day's silver again. Later in a day there is more of it than when the seconds were "
     "measured; that is left out.",
+    "Monitoring is the optional operations stack with its alarms.",
     f"A run logs {LOG_BYTES_PER_RUN // 2**20} MB. Each of the five queries is asked {ASKED_PER_DAY} times a "
     "day.",
 )
@@ -219,6 +225,9 @@ def monthly_costs(measured: Measurements, minutes: int, months: int = 1) -> dict
         "Athena": ASKED_PER_DAY
         * DAYS
         * sum((query_cost(scanned) for scanned in measured.scanned_bytes), Decimal(0)),
+        "Monitoring": METRICS * PRICES["metric"].amount
+        + ALARMS * PRICES["alarm"].amount
+        + PRICES["key"].amount,
         "CloudWatch Logs": logs * (PRICES["log_ingestion"].amount + PRICES["log_storage"].amount),
     }
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from cfnlint.decode import decode
 
 from capstone_pipeline import cost
 from capstone_pipeline.__main__ import main
@@ -16,7 +17,7 @@ from capstone_pipeline.cost import PRICES, Measurements, MeasurementsMissing
 from capstone_pipeline.job import MAX_WORKERS
 from glue_scripts.capstone_etl import MAX_FILES_PER_OBJECT
 from tests import template
-from tests.docs.commands import document
+from tests.docs.commands import ROOT, document
 
 ROUND = Measurements(
     machine="a calculator",
@@ -178,6 +179,17 @@ def test_the_periods_are_those_of_the_template() -> None:
     assert generator["MemorySize"] == 1024 * cost.LAMBDA_GB
     schedule = template.content()["Resources"]["GeneratorSchedule"]["Properties"]["ScheduleExpression"]
     assert schedule == f"rate({cost.DELIVERY_MINUTES} minutes)"
+
+
+def test_the_monitoring_is_that_of_the_operations_template() -> None:
+    operations, _ = decode(str(ROOT / "capstone-operations.cfn.yaml"))
+    resources = operations["Resources"].values()
+    filters = [r["Properties"] for r in resources if r["Type"] == "AWS::Logs::MetricFilter"]
+    assert cost.MONITORING == {
+        "metric": len({f["MetricTransformations"][0]["MetricName"] for f in filters}),
+        "alarm": [r["Type"] for r in resources].count("AWS::CloudWatch::Alarm"),
+        "key": [r["Type"] for r in resources].count("AWS::KMS::Key"),
+    }
 
 
 def test_the_files_of_an_object_are_those_that_the_job_may_write() -> None:

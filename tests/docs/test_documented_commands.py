@@ -51,7 +51,7 @@ class Walked:
 @pytest.fixture(scope="module")
 def walked(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Walked:
     folder = tmp_path_factory.mktemp("checkout")
-    for name in (*USED_FILES, "capstone-starter.cfn.yaml"):
+    for name in (*USED_FILES, "capstone-starter.cfn.yaml", "capstone-operations.cfn.yaml"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
