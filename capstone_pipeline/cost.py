@@ -225,9 +225,7 @@ def monthly_costs(measured: Measurements, minutes: int, months: int = 1) -> dict
         "Athena": ASKED_PER_DAY
         * DAYS
         * sum((query_cost(scanned) for scanned in measured.scanned_bytes), Decimal(0)),
-        "Monitoring": METRICS * PRICES["metric"].amount
-        + ALARMS * PRICES["alarm"].amount
-        + PRICES["key"].amount,
+        "Monitoring": sum((n * PRICES[name].amount for name, n in MONITORING.items()), Decimal(0)),
         "CloudWatch Logs": logs * (PRICES["log_ingestion"].amount + PRICES["log_storage"].amount),
     }
 
