@@ -2,9 +2,9 @@
 
 Runs as a Glue job with the same arguments. It reads the new files by bookmark and appends them to bronze;
 then it reads all of bronze, keeps the newest copy of each event by a window, overwrites silver and five
-aggregates. After each write it logs DataFrame.count(), as is usual, which computes the rows once more; settings
-are Spark's defaults. Not for production: it is not crash-safe, quarantines nothing, and its cost grows with
-history.
+aggregates. After each write it logs DataFrame.count(), as is usual, which computes the rows once more.
+Settings are Spark's defaults. Not for production: it is not crash-safe, quarantines nothing, and costs more
+with history.
 """
 
 from __future__ import annotations
