@@ -71,9 +71,9 @@ def section(result: Result) -> str:
         "repetition runs our job, the baseline "
         "([benchmarks/baseline_etl.py](../benchmarks/baseline_etl.py)) and DuckDB one after the other. "
         "The baseline is what one would write at first: append to bronze, read all of bronze, remove copies "
-        "by a window, overwrite silver and five aggregates, log a count after each write. DuckDB reads "
-        "the same file and writes the same tables in one process, without increments and guarantees: it shows "
-        "the limit.",
+        "by a window, overwrite silver and five aggregates, log a count after each write. DuckDB "
+        "reads the same file and writes the same tables in one process, without increments and guarantees: "
+        "it shows the limit.",
         drawing.figure_table(figures[name] for name in names),
         "Where our time goes, in runs of their own with Spark's event log on. A layer ends with its summary "
         "line in the job's log." + (f" Not to be told apart from what follows: {untold}." if untold else ""),
