@@ -70,8 +70,10 @@ def section(result: Result) -> str:
         "compressed) is taken into an empty lake, from start_job_run to SUCCEEDED on the embedded AWS. Every "
         "repetition runs our job, the baseline "
         "([benchmarks/baseline_etl.py](../benchmarks/baseline_etl.py)) and DuckDB one after the other. "
-        "DuckDB reads the same file and writes the same tables in one process, without increments and "
-        "guarantees: it shows the limit.",
+        "The baseline is what one would write at first: append to bronze, read all of bronze, remove copies "
+        "by a window, overwrite silver and five aggregates, log a count after each write. DuckDB "
+        "reads the same file and writes the same tables in one process, without increments and guarantees: "
+        "it shows the limit.",
         drawing.figure_table(figures[name] for name in names),
         "Where our time goes, in runs of their own with Spark's event log on. A layer ends with its summary "
         "line in the job's log." + (f" Not to be told apart from what follows: {untold}." if untold else ""),
