@@ -2,6 +2,7 @@
 
 python -m capstone_pipeline sync      bring the notebook's script cell and the script file together
 python -m capstone_pipeline report    run the notebook and render it as output/build_pipeline.html
+python -m capstone_pipeline check     say whether data has come through, or where it stops
 """
 
 from __future__ import annotations
@@ -55,6 +56,18 @@ def run_report(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_check(options: argparse.Namespace) -> int:
+    """Say how far the data of a stack has come: raw files, and events in the gold tables."""
+    from capstone_pipeline import checks, stack  # Late: `sync` needs none of their imports.
+
+    aws = stack.connect(options.region)
+    outputs = stack.read_stack(aws, f"capstone-{options.student_id}")
+    print(f"Stack {outputs.stack_name} is {outputs.stack_status}")
+    print(stack.check_source_data(aws, outputs))
+    print(f"The gold tables account for {checks.check_gold_data(aws, outputs):,} events")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m capstone_pipeline",
@@ -73,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--student-id", default="demo")
             command.add_argument("--region", default="us-west-2")
             command.add_argument("--output-dir", type=Path, default=Path("output"))
+    check = commands.add_parser("check", help=run_check.__doc__, description=run_check.__doc__)
+    check.add_argument("--student-id", default="demo")
+    check.add_argument("--region", default="us-west-2")
+    check.set_defaults(run=run_check)
     return parser
 
 
