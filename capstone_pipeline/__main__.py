@@ -2,6 +2,7 @@
 
 python -m capstone_pipeline sync      bring the notebook's script cell and the script file together
 python -m capstone_pipeline report    run the notebook and render it as output/build_pipeline.html
+python -m capstone_pipeline check     say whether data has come through, or where it stops
 python -m capstone_pipeline cost      what a month costs, from measured bytes and seconds
 python -m capstone_pipeline docs      write the generated parts of the documents in docs/
 python -m capstone_pipeline blog      render docs/BLOG_POST.md as output/blog_post.html
@@ -58,6 +59,18 @@ def run_report(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_check(options: argparse.Namespace) -> int:
+    """Say how far the data of a stack has come: raw files, and events in the gold tables."""
+    from capstone_pipeline import checks, stack  # Late: `sync` needs none of their imports.
+
+    aws = stack.connect(options.region)
+    outputs = stack.read_stack(aws, f"capstone-{options.student_id}")
+    print(f"Stack {outputs.stack_name} is {outputs.stack_status}")
+    print(stack.check_source_data(aws, outputs))
+    print(f"The gold tables account for {checks.check_gold_data(aws, outputs):,} events")
+    return 0
+
+
 def run_cost(options: argparse.Namespace) -> int:
     """Print what a month costs on AWS, and how that depends on how often the job runs."""
     from capstone_pipeline import cost
@@ -98,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, run in {
         "sync": run_sync,
         "report": run_report,
+        "check": run_check,
         "cost": run_cost,
         "docs": run_docs,
         "blog": run_blog,
@@ -106,12 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if run in (run_sync, run_report):
             command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
-        if run in (run_report, run_docs):
+        if run in (run_report, run_check, run_docs):
             command.add_argument("--region", default="us-west-2")
         if run is run_sync:
             command.add_argument("--keep", choices=["script", "notebook"], help="the side that wins")
             command.add_argument("--check", action="store_true", help="only say whether they are the same")
-        if run is run_report:
+        if run in (run_report, run_check):
             command.add_argument("--student-id", default="demo")
         if run in (run_report, run_blog):
             command.add_argument("--output-dir", type=Path, default=Path("output"))

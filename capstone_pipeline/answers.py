@@ -154,5 +154,16 @@ def _query_failed(stack: StackOutputs, query: Query, reason: str) -> QueryFailed
     return QueryFailed(
         f"Athena could not run query {query.number}, {query.title} (workgroup {stack.athena_workgroup_name}, "
         f"database {stack.gold_database_name}).\nReason: {reason}",
-        f"correct the query in queries.sql and run the cell again.\nThe query was:\n{query.sql}",
+        f"{_advice(reason)}\nThe query was:\n{query.sql}",
     )
+
+
+def _advice(reason: str) -> str:
+    """What to do about a query that Athena could not run for this reason."""
+    if re.search(r"time ?out|timed out|bytes scanned limit|exhausted resources", reason, re.IGNORECASE):
+        return (
+            "let the query read less and run the cell again: ask gold before silver, silver before bronze, "
+            "and where a table has the columns year, month and day, compare each of them with a number "
+            "(year = 2025 AND month = 11 AND day = 18), so that Athena opens the folders of those days only."
+        )
+    return "correct the query in queries.sql and run the cell again."

@@ -91,8 +91,20 @@ class StackOutdated(PipelineError):
     """The stack lacks outputs that the pipeline needs: it was created from another template."""
 
 
+class SourceBucketNotFound(PipelineError):
+    """The source bucket that the stack names does not exist."""
+
+
 class NoSourceData(PipelineError):
     """The source bucket holds no raw event file."""
+
+
+class NoGoldData(PipelineError):
+    """The gold tables hold no event, although the source bucket holds files."""
+
+
+class InvalidSetting(PipelineError):
+    """A setting of the job has a value that it cannot have."""
 
 
 class JobNotFound(PipelineError):

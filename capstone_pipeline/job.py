@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from IPython.display import HTML, display
 
 from capstone_pipeline.errors import (
+    InvalidSetting,
     JobNotFound,
     JobRunFailed,
     JobRunTimedOut,
@@ -44,8 +45,8 @@ WORKER_TYPE = "G.1X"
 MAX_WORKERS = 10
 TIMEOUT_MINUTES = 60
 LAYERS = ("bronze", "silver", "gold")
+ACTIVE_STATES = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
 
-_ACTIVE_STATES = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
 _SUMMARY_START = '{"layer": '
 _LOG_DELAY_SECONDS = 30
 _CONTENT_TYPES = {".py": "text/x-python", ".sql": "text/plain"}
@@ -151,12 +152,31 @@ class JobChange(Shown):
         return text_line(line) + facts_table(self.settings.items())
 
 
-def job_definition(stack: StackOutputs) -> dict[str, Any]:
+def job_definition(stack: StackOutputs, max_rejected_percent: float | None = None) -> dict[str, Any]:
     """The job as Glue's CreateJob takes it, without its name.
 
     Auto scaling takes as many workers as a run can use, up to `MAX_WORKERS`; one run at a time, because two
     runs would read the same new files; a bookmark, so that a run reads only files that no run has read.
+
+    Parameters
+    ----------
+    max_rejected_percent
+        A run fails when more than this share of its lines is rejected: they are in quarantine by then, and
+        nothing is committed. None: no run fails for that.
+
+    Raises
+    ------
+    InvalidSetting
+        When it is not a percentage.
     """
+    if max_rejected_percent is not None and not 0 <= max_rejected_percent <= 100:
+        raise InvalidSetting(
+            f"max_rejected_percent is {max_rejected_percent}, which is no percentage.",
+            "give a number from 0 to 100, or None to let no run fail for its rejected lines.",
+        )
+    threshold = (
+        {} if max_rejected_percent is None else {"--MAX_REJECTED_PERCENT": f"{max_rejected_percent:g}"}
+    )
     return {
         "Description": "Raw events to bronze, silver and gold tables, incrementally",
         "Role": stack.glue_role_arn,
@@ -175,17 +195,20 @@ def job_definition(stack: StackOutputs) -> dict[str, Any]:
             "--custom-logGroup-prefix": stack.job_log_group_prefix,
             "--SOURCE_BUCKET": stack.source_bucket_name,
             "--ANALYTICS_BUCKET": stack.analytics_bucket_name,
+            **threshold,
         },
     }
 
 
-def create_or_update_job(aws: Connection, stack: StackOutputs) -> JobChange:
+def create_or_update_job(
+    aws: Connection, stack: StackOutputs, max_rejected_percent: float | None = None
+) -> JobChange:
     """Make the Glue job what `job_definition` says, and tell what had to be done for it.
 
     The definition belongs to the pipeline as a whole: an argument that somebody added by hand is taken away
-    again, and the change is reported.
+    again, and the change is reported. `max_rejected_percent` is that of `job_definition`.
     """
-    name, wanted = stack.glue_job_name, job_definition(stack)
+    name, wanted = stack.glue_job_name, job_definition(stack, max_rejected_percent)
     settings = _flat(wanted)
     with own_errors(f"creating or updating job {name}"):
         glue = aws.client("glue")
@@ -335,7 +358,7 @@ def wait_for_job_run(
         state, elapsed = status["JobRunState"], _elapsed_seconds(status)
         summary = log.summary()
         show(progress(state, elapsed, LAYERS, len(summary), str(run) if run.attached else ""))
-        if state not in _ACTIVE_STATES:
+        if state not in ACTIVE_STATES:
             break
         if time.monotonic() >= deadline:
             raise JobRunTimedOut(
@@ -402,7 +425,7 @@ class _RunLog:
 def _active_run(glue: Any, job_name: str) -> str | None:
     for page in glue.get_paginator("get_job_runs").paginate(JobName=job_name):
         for run in page["JobRuns"]:
-            if run["JobRunState"] in _ACTIVE_STATES:
+            if run["JobRunState"] in ACTIVE_STATES:
                 return str(run["Id"])
     return None
 

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from capstone_pipeline.errors import (
     NoSourceData,
+    SourceBucketNotFound,
     StackNotFound,
     StackNotReady,
     StackOutdated,
@@ -189,16 +190,10 @@ def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
     ------
     NoSourceData
         When there is none, with the commands that bring some.
+    SourceBucketNotFound
+        When somebody has deleted the bucket.
     """
-    prefix = stack.raw_events_location.removeprefix(f"s3://{stack.source_bucket_name}/")
-    with own_errors(f"listing {stack.raw_events_location}"):
-        pages = aws.client("s3").get_paginator("list_objects_v2")
-        objects = [
-            item
-            for page in pages.paginate(Bucket=stack.source_bucket_name, Prefix=prefix)
-            for item in page.get("Contents", [])
-            if item["Size"] > 0
-        ]
+    objects = [item for item in _raw_objects(aws, stack) if item["Size"] > 0]
     if not objects:
         raise NoSourceData(
             f"There is no raw event file in {stack.raw_events_location}.",
@@ -216,6 +211,28 @@ def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
         newest_key=newest["Key"],
         newest_arrival=newest["LastModified"],
     )
+
+
+def _raw_objects(aws: Connection, stack: StackOutputs) -> list[dict[str, Any]]:
+    prefix = stack.raw_events_location.removeprefix(f"s3://{stack.source_bucket_name}/")
+    with own_errors(f"listing {stack.raw_events_location}"):
+        pages = aws.client("s3").get_paginator("list_objects_v2")
+        try:
+            return [
+                item
+                for page in pages.paginate(Bucket=stack.source_bucket_name, Prefix=prefix)
+                for item in page.get("Contents", [])
+            ]
+        except ClientError as error:
+            if error_code(error) != "NoSuchBucket":
+                raise
+            raise SourceBucketNotFound(
+                f"Stack {stack.stack_name} names the source bucket {stack.source_bucket_name}, which does "
+                "not exist: somebody has deleted it.",
+                "create it again; what the job has taken in is safe in the analytics bucket:\n"
+                f"  aws s3 mb s3://{stack.source_bucket_name} --region {aws.region}\n"
+                "Its policy and life cycle come back only with a new stack.",
+            ) from error
 
 
 def output_key(field_name: str) -> str:
@@ -271,4 +288,19 @@ def _first_failure(aws: Connection, stack_name: str) -> str:
         return "Its events name no failed resource."
     first = min(failed, key=lambda event: event["Timestamp"])
     reason = first.get("ResourceStatusReason", "no reason given")
+    if reason.startswith("Validation failed"):
+        return _validation_errors(aws, stack_name) or f"First failure: {reason}"
     return f"First failure: {first['LogicalResourceId']}: {reason}."
+
+
+def _validation_errors(aws: Connection, stack_name: str) -> str:
+    """What CloudFormation found wrong before it created anything; of that, the stack's events only say so."""
+    with own_errors(f"reading why stack {stack_name} was refused"):
+        pages = aws.client("cloudformation").get_paginator("describe_events")
+        events = [event for page in pages.paginate(StackName=stack_name) for event in page["OperationEvents"]]
+    errors = [event for event in events if event.get("ValidationStatus") == "FAILED"]
+    reasons = [event.get("ValidationStatusReason", "no reason given").rstrip(".") for event in errors]
+    return " ".join(
+        f"Refused: {event['LogicalResourceId']}: {reason}."
+        for event, reason in zip(errors, reasons, strict=True)
+    )
