@@ -69,7 +69,8 @@ def with_blocks(text: str, contents: Mapping[str, str]) -> str:
         content = contents.get(match[1])
         if content is None:
             return match[0]
-        return f"<!-- generated: {match[1]} -->\n{content.rstrip()}\n<!-- end generated -->"
+        lines = [f"<!-- generated: {match[1]} -->", *content.splitlines(), "<!-- end generated -->"]
+        return "\n".join(lines)
 
     return _BLOCK.sub(replaced, text)
 
