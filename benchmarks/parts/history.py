@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import MaxNLocator
 
@@ -57,7 +57,12 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
                 bar.update()
                 baseline.append(_take_in(pipelines[1], number, batches[number]))
                 bar.update()
-    figures = _figures(bench, ours, baseline)
+    figures = {
+        "batches": Figure(last, "count", "batches in a row, all within one day of arrival"),
+        "events": Figure(bench.scale.events, "count", "lines of each batch"),
+        **_times(ours, baseline),
+        **_amounts(ours, baseline),
+    }
     return figures, {"ours": [asdict(p) for p in ours], "baseline": [asdict(p) for p in baseline]}
 
 
@@ -83,53 +88,62 @@ def _files(run: Run) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _figures(bench: Bench, ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
-    last, second = ours[-1], ours[min(1, len(ours) - 1)]
-    base = baseline[-1]
+def _times(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
+    """Seconds of the runs, their ratios and how they grow. The first run is left out where there are more."""
     warm = ours[1:] or ours
+    second, last, base = warm[0], warm[-1], baseline[-1]
     third = max(len(warm) // 3, 1)
-    first_third, last_third = warm[:third], warm[-third:]
+    late_over_early = _median_seconds(warm[-third:]) / _median_seconds(warm[:third])
     return {
-        "batches": Figure(len(ours), "count", "batches in a row, all within one day of arrival"),
-        "events": Figure(bench.scale.events, "count", "lines of each batch"),
         "ours_last_over_second": Figure(
-            last.seconds / second.seconds, "ratio", f"our time at batch {last.batch} / at batch 2"
+            last.seconds / second.seconds,
+            "ratio",
+            f"our time at batch {last.batch} / at batch {second.batch}",
         ),
         "ours_late_over_early": Figure(
-            float(np.median([p.seconds for p in last_third]) / np.median([p.seconds for p in first_third])),
-            "ratio",
-            f"median time of our last {len(last_third)} batches / of the {len(first_third)} from batch 2 on",
+            late_over_early, "ratio", f"median time of our last {third} batches / of {third} from batch 2 on"
         ),
         "baseline_over_ours_last": Figure(
             base.seconds / last.seconds, "ratio", f"baseline / ours at batch {last.batch}"
         ),
-        "ours_seconds_second": Figure(second.seconds, "s", "our run of batch 2"),
+        "ours_seconds_second": Figure(second.seconds, "s", f"our run of batch {second.batch}"),
         "ours_seconds_last": Figure(last.seconds, "s", f"our run of batch {last.batch}"),
         "baseline_seconds_last": Figure(base.seconds, "s", f"the baseline's run of batch {last.batch}"),
         "ours_slope_seconds": Figure(
-            _slope(ours[1:], "seconds"), "s", "by which our time grows a batch, least squares from batch 2 on"
+            _slope(warm), "s", "by which our time grows a batch, least squares from batch 2 on"
         ),
         "baseline_slope_seconds": Figure(
-            _slope(baseline[1:], "seconds"), "s", "by which the baseline's time grows a batch"
-        ),
-        "ours_bytes_read_second": Figure(second.bytes_read, "B", "our run of batch 2 read from S3"),
-        "ours_bytes_read_last": Figure(last.bytes_read, "B", f"our run of batch {last.batch} read from S3"),
-        "baseline_bytes_read_last": Figure(base.bytes_read, "B", "the baseline's last run read from S3"),
-        "ours_bytes_written_last": Figure(last.bytes_written, "B", f"our run of batch {last.batch} wrote"),
-        "baseline_bytes_written_last": Figure(base.bytes_written, "B", "the baseline's last run wrote"),
-        "ours_files_written_last": Figure(last.files_written, "count", "objects that our last run wrote"),
-        "baseline_files_written_last": Figure(
-            base.files_written, "count", "objects that the baseline's last run wrote"
+            _slope(baseline[1:]), "s", "by which the baseline's time grows a batch"
         ),
     }
 
 
-def _slope(points: list[Point], name: str) -> float:
-    """Growth a batch; 0 where there are too few points to tell."""
+def _amounts(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
+    """Bytes and objects of the second and the last runs."""
+    second, last, base = (ours[1:] or ours)[0], ours[-1], baseline[-1]
+    ours_last, base_last = f"our run of batch {last.batch}", f"the baseline's run of batch {base.batch}"
+    return {
+        "ours_bytes_read_second": Figure(
+            second.bytes_read, "B", f"read from S3 by our run of batch {second.batch}"
+        ),
+        "ours_bytes_read_last": Figure(last.bytes_read, "B", f"read from S3 by {ours_last}"),
+        "baseline_bytes_read_last": Figure(base.bytes_read, "B", f"read from S3 by {base_last}"),
+        "ours_bytes_written_last": Figure(last.bytes_written, "B", f"written by {ours_last}"),
+        "baseline_bytes_written_last": Figure(base.bytes_written, "B", f"written by {base_last}"),
+        "ours_files_written_last": Figure(last.files_written, "count", f"objects written by {ours_last}"),
+        "baseline_files_written_last": Figure(base.files_written, "count", f"objects written by {base_last}"),
+    }
+
+
+def _median_seconds(points: list[Point]) -> float:
+    return statistics.median(point.seconds for point in points)
+
+
+def _slope(points: list[Point]) -> float:
+    """Seconds of growth a batch; 0 where there are too few points to tell."""
     if len(points) < 2:
         return 0.0
-    x, y = [p.batch for p in points], [getattr(p, name) for p in points]
-    return float(np.polyfit(x, y, 1)[0])
+    return statistics.linear_regression([p.batch for p in points], [p.seconds for p in points]).slope
 
 
 def section(result: Result) -> str:
