@@ -17,7 +17,7 @@ from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_doc
 
 from glue_scripts.capstone_etl import TABLES
 from local_aws.server import LocalAws
-from tests.infrastructure.stacks import ACCOUNT, Stack, deployed
+from tests.infrastructure.stacks import ACCOUNT, Stack, create_operations, deployed
 
 ROOT = Path(__file__).parent.parent.parent
 LINTERS = ROOT / ".venv-linters"
@@ -37,6 +37,7 @@ ROLES = {
     "CleanupRole": "lambda.amazonaws.com",
     "GlueRole": "glue.amazonaws.com",
     "SchedulerRole": "scheduler.amazonaws.com",
+    "FilesRole": "events.amazonaws.com",
 }
 
 Request = tuple[str, str, dict[str, str]]
@@ -99,11 +100,15 @@ GLUE_DUTIES: list[Request] = [
     ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Glue"}),
 ]
 SCHEDULER_DUTIES: list[Request] = [("glue:StartJobRun", JOB, {})]
+FILES_DUTIES: list[Request] = [
+    ("glue:NotifyEvent", f"arn:aws:glue:{REGION}:{ACCOUNT}:workflow/capstone-new-files-{ID}", {})
+]
 DUTIES = {
     "GeneratorRole": GENERATOR_DUTIES,
     "CleanupRole": CLEANUP_DUTIES,
     "GlueRole": GLUE_DUTIES,
     "SchedulerRole": SCHEDULER_DUTIES,
+    "FilesRole": FILES_DUTIES,
 }
 
 # No role may do these, whatever else it may do.
@@ -157,12 +162,15 @@ NEVER: list[Request] = [
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws) -> Iterator[Stack]:
     with deployed(aws, ID, EtlSchedule="1440") as stack:
+        operations = create_operations(aws, ID, FilesPerRun="12")
         yield stack
+        operations.delete()
 
 
 def physical_name(stack: Stack, logical_id: str) -> str:
     resource = stack.client("cloudformation").describe_stack_resource(
-        StackName=stack.name, LogicalResourceId=logical_id
+        StackName=f"{stack.name}-operations" if logical_id == "FilesRole" else stack.name,
+        LogicalResourceId=logical_id,
     )
     return resource["StackResourceDetail"]["PhysicalResourceId"]
 
