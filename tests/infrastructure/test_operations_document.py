@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 from cfnlint.decode import decode
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from capstone_pipeline import connect, create_or_update_job, read_stack
 from local_aws.server import LocalAws
+from tests.infrastructure.policies import decision, parliament
 from tests.infrastructure.stacks import ACCOUNT, OPERATIONS, Stack, deployed
-from tests.infrastructure.test_permissions import parliament
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "OPERATIONS.md").read_text()
@@ -87,17 +86,9 @@ def test_the_commands_work_in_their_order(stack: Stack, tmp_path: Path) -> None:
     assert run["Arguments"]["--MAX_REJECTED_PERCENT"] == "5"
 
 
-def allowed(policy: dict[str, Any], action: str, resource: str, **context: str) -> bool:
-    asked = EvalContext(
-        principal_arn=f"arn:aws:iam::{ACCOUNT}:user/alice",
-        principal_type="User",
-        principal_account=ACCOUNT,
-        action=action,
-        resource_arn=resource,
-        region="us-west-2",
-        service_context={"iam:passedtoservice": context.get("service")},
-    )
-    return evaluate(asked, [parse_policy_document(policy)]).decision == "Allow"
+def allowed(policy: dict[str, Any], action: str, resource: str, service: str = "") -> bool:
+    """Whether the policy allows an action; `service` is the one that a role is passed to."""
+    return decision([policy], (action, resource, {"iam:passedtoservice": service})) == "Allow"
 
 
 def test_who_has_the_policy_may_run_the_job_and_hand_its_role_to_glue_alone(stack: Stack) -> None:

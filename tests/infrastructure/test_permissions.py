@@ -7,23 +7,17 @@ and of Hadoop's S3A client (see docs/OPERATIONS.md); none was derived from the p
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from glue_scripts.capstone_etl import TABLES
 from local_aws.server import LocalAws
+from tests.infrastructure.policies import REGION, Request, decision, parliament
 from tests.infrastructure.stacks import ACCOUNT, Stack, create_operations, deployed
 
-ROOT = Path(__file__).parent.parent.parent
-LINTERS = ROOT / ".venv-linters"
-
 ID = "perm-1"
-REGION = "us-west-2"
 EVENTS = f"arn:aws:s3:::capstone-events-{ID}-{ACCOUNT}"
 LAKE = f"arn:aws:s3:::capstone-analytics-{ID}-{ACCOUNT}"
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
@@ -39,8 +33,6 @@ ROLES = {
     "SchedulerRole": "scheduler.amazonaws.com",
     "FilesRole": "events.amazonaws.com",
 }
-
-Request = tuple[str, str, dict[str, str]]
 
 
 def below(prefix: str) -> dict[str, str]:
@@ -192,23 +184,6 @@ def documents(stack: Stack) -> dict[str, list[dict[str, Any]]]:
     return {role: policies(stack, role) for role in ROLES}
 
 
-def decision(documents: list[dict[str, Any]], request: Request) -> str:
-    """What AWS would decide: Allow, Deny or ImplicitDeny."""
-    action, resource, context = request
-    asked = EvalContext(
-        principal_arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/role/session",
-        principal_type="AssumedRole",
-        principal_account=ACCOUNT,
-        action=action,
-        resource_arn=resource,
-        region=REGION,
-        source_ip="10.0.0.1",
-        secure_transport=True,
-        service_context=dict(context),
-    )
-    return evaluate(asked, [parse_policy_document(document) for document in documents]).decision
-
-
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_may_do_each_of_its_duties(documents: dict[str, list[dict[str, Any]]], role: str) -> None:
     refused = [request for request in DUTIES[role] if decision(documents[role], request) != "Allow"]
@@ -258,12 +233,3 @@ def test_parliament_finds_an_action_that_does_not_exist() -> None:
     statement = {"Effect": "Allow", "Action": "s3:PutObjekt", "Resource": f"{LAKE}/*"}
     found = parliament({"Version": "2012-10-17", "Statement": [statement]})
     assert [finding["issue"] for finding in found] == ["UNKNOWN_ACTION"]
-
-
-def parliament(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The findings of parliament, which runs in the linters' environment (`make linters`)."""
-    done = subprocess.run(
-        [LINTERS / "bin" / "parliament", "--json"], input=json.dumps(document), capture_output=True, text=True
-    )
-    assert not done.stderr, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
