@@ -176,9 +176,8 @@ def read_stack(aws: Connection, stack_name: str) -> StackOutputs:
         raise StackOutdated(
             f"Stack {stack_name} has no output {', '.join(missing)}: it was created from another template.",
             "bring it up to date with:\n"
-            f"  aws cloudformation update-stack --stack-name {stack_name} --region {aws.region} \\\n"
-            "    --template-body file://capstone-starter.cfn.yaml --capabilities CAPABILITY_IAM \\\n"
-            "    --parameters ParameterKey=StudentId,UsePreviousValue=true",
+            f"  aws cloudformation deploy --stack-name {stack_name} --region {aws.region} \\\n"
+            "    --template-file capstone-starter.cfn.yaml --capabilities CAPABILITY_IAM",
         )
     return StackOutputs(stack_name, status, **{name: found[output_key(name)] for name in names})
 

@@ -213,7 +213,9 @@ def test_a_stack_of_another_template_is_met_with_what_it_lacks() -> None:
     stub.add_response("describe_stacks", stack_answer("CREATE_COMPLETE", Outputs=outputs))
     with (
         stub,
-        pytest.raises(pipeline.StackOutdated, match=r"no output SourceBucketName, .*(\n.*)*update-stack"),
+        pytest.raises(
+            pipeline.StackOutdated, match=r"no output SourceBucketName, .*(\n.*)*cloudformation deploy"
+        ),
     ):
         pipeline.read_stack(aws, "capstone-x")
 

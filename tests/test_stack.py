@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from glue_scripts.capstone_etl import TABLES
 from local_aws.server import LocalAws
 from tests import template
-from tests.infrastructure.stacks import ACCOUNT, Stack, cfn_parameters, client, create, deployed
+from tests.infrastructure.stacks import ACCOUNT, Stack, cfn_parameters, client, create, deployed, fill
 
 LAB_ROLE = f"arn:aws:iam::{ACCOUNT}:role/LabRole"
 
@@ -244,17 +244,6 @@ def test_an_update_changes_retention_and_schedule_and_keeps_the_data(aws: LocalA
 
 
 # --- Delete and create again --------------------------------------------------------------------------------
-
-
-def fill(stack: Stack) -> None:
-    """Leave current, overwritten and deleted objects in both buckets."""
-    s3 = stack.client("s3")
-    for bucket in (stack.outputs["SourceBucketName"], stack.outputs["AnalyticsBucketName"]):
-        for key in ("a", "b", "gold/with space+and/ünicode"):
-            for body in (b"first", b"second"):
-                s3.put_object(Bucket=bucket, Key=key, Body=body)
-        s3.delete_object(Bucket=bucket, Key="b")
-        s3.create_multipart_upload(Bucket=bucket, Key="never-completed")
 
 
 def test_a_stack_full_of_data_can_be_deleted_and_created_again_beside_another(

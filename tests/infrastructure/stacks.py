@@ -122,3 +122,14 @@ def deployed(aws: LocalAws, student_id: str, **parameters: str) -> Iterator[Stac
     stack = create(aws, student_id, **parameters)
     yield stack
     stack.delete()
+
+
+def fill(stack: Stack) -> None:
+    """Leave current, overwritten and deleted objects in both buckets."""
+    s3 = stack.client("s3")
+    for bucket in (stack.outputs["SourceBucketName"], stack.outputs["AnalyticsBucketName"]):
+        for key in ("a", "b", "gold/with space+and/ünicode"):
+            for body in (b"first", b"second"):
+                s3.put_object(Bucket=bucket, Key=key, Body=body)
+        s3.delete_object(Bucket=bucket, Key="b")
+        s3.create_multipart_upload(Bucket=bucket, Key="never-completed")

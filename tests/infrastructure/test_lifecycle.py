@@ -16,6 +16,7 @@ from tests.infrastructure.stacks import (
     create,
     create_operations,
     deployed,
+    fill,
 )
 
 OLDER = "fb28302"
@@ -29,16 +30,6 @@ def older_template() -> str:
     if shown.returncode:
         pytest.skip(f"git history is not here, so there is no {path}: {shown.stderr.strip()}")
     return shown.stdout
-
-
-def put_data(stack: Stack) -> None:
-    """Current, overwritten and deleted objects in both buckets."""
-    s3 = stack.client("s3")
-    for bucket in (stack.outputs["SourceBucketName"], stack.outputs["AnalyticsBucketName"]):
-        for key in ("events/a", "gold/top_products/b", "scripts/capstone_etl.py"):
-            for body in (b"first", b"second"):
-                s3.put_object(Bucket=bucket, Key=key, Body=body)
-        s3.delete_object(Bucket=bucket, Key="events/a")
 
 
 def data(stack: Stack) -> list[tuple[str, str, str, bool]]:
@@ -61,7 +52,7 @@ def test_an_update_from_an_older_template_replaces_nothing_and_loses_no_data(
     aws: LocalAws, older_template: str
 ) -> None:
     stack = create(aws, "older-1", older_template)
-    put_data(stack)
+    fill(stack)
     key = stack.invoke_generator()["s3_key"]
     before, ids = data(stack), physical_ids(stack)
     assert "JobSchedule" not in ids
@@ -82,12 +73,12 @@ def test_an_update_from_an_older_template_replaces_nothing_and_loses_no_data(
 
 def test_a_stack_with_data_goes_and_comes_again_beside_a_neighbour_that_keeps_its_own(aws: LocalAws) -> None:
     with deployed(aws, "side-1") as neighbour:
-        put_data(neighbour)
+        fill(neighbour)
         kept = data(neighbour)
         for minutes in ("0", "45"):
             stack = create(aws, "side-10", EtlSchedule=minutes)
             assert data(stack) == []
-            put_data(stack)
+            fill(stack)
             stack.update(RawRetentionDays="10", EtlSchedule="20")
             assert data(stack) != []
             stack.delete()
@@ -96,7 +87,7 @@ def test_a_stack_with_data_goes_and_comes_again_beside_a_neighbour_that_keeps_it
 
 def test_the_operations_stack_comes_changes_and_goes_without_touching_the_other(aws: LocalAws) -> None:
     with deployed(aws, "operated-1") as stack:
-        put_data(stack)
+        fill(stack)
         before, ids = data(stack), physical_ids(stack)
         for _ in range(2):
             operations = create_operations(aws, "operated-1")

@@ -7,23 +7,17 @@ and of Hadoop's S3A client (see docs/OPERATIONS.md); none was derived from the p
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from glue_scripts.capstone_etl import TABLES
 from local_aws.server import LocalAws
-from tests.infrastructure.stacks import ACCOUNT, Stack, deployed
-
-ROOT = Path(__file__).parent.parent.parent
-LINTERS = ROOT / ".venv-linters"
+from tests.infrastructure.policies import REGION, Request, decision, parliament
+from tests.infrastructure.stacks import ACCOUNT, Stack, create_operations, deployed
 
 ID = "perm-1"
-REGION = "us-west-2"
 EVENTS = f"arn:aws:s3:::capstone-events-{ID}-{ACCOUNT}"
 LAKE = f"arn:aws:s3:::capstone-analytics-{ID}-{ACCOUNT}"
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
@@ -37,9 +31,8 @@ ROLES = {
     "CleanupRole": "lambda.amazonaws.com",
     "GlueRole": "glue.amazonaws.com",
     "SchedulerRole": "scheduler.amazonaws.com",
+    "FilesRole": "events.amazonaws.com",
 }
-
-Request = tuple[str, str, dict[str, str]]
 
 
 def below(prefix: str) -> dict[str, str]:
@@ -99,11 +92,15 @@ GLUE_DUTIES: list[Request] = [
     ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Glue"}),
 ]
 SCHEDULER_DUTIES: list[Request] = [("glue:StartJobRun", JOB, {})]
+FILES_DUTIES: list[Request] = [
+    ("glue:NotifyEvent", f"arn:aws:glue:{REGION}:{ACCOUNT}:workflow/capstone-new-files-{ID}", {})
+]
 DUTIES = {
     "GeneratorRole": GENERATOR_DUTIES,
     "CleanupRole": CLEANUP_DUTIES,
     "GlueRole": GLUE_DUTIES,
     "SchedulerRole": SCHEDULER_DUTIES,
+    "FilesRole": FILES_DUTIES,
 }
 
 # No role may do these, whatever else it may do.
@@ -157,12 +154,15 @@ NEVER: list[Request] = [
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws) -> Iterator[Stack]:
     with deployed(aws, ID, EtlSchedule="1440") as stack:
+        operations = create_operations(aws, ID, FilesPerRun="12")
         yield stack
+        operations.delete()
 
 
 def physical_name(stack: Stack, logical_id: str) -> str:
     resource = stack.client("cloudformation").describe_stack_resource(
-        StackName=stack.name, LogicalResourceId=logical_id
+        StackName=f"{stack.name}-operations" if logical_id == "FilesRole" else stack.name,
+        LogicalResourceId=logical_id,
     )
     return resource["StackResourceDetail"]["PhysicalResourceId"]
 
@@ -182,23 +182,6 @@ def policies(stack: Stack, role: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def documents(stack: Stack) -> dict[str, list[dict[str, Any]]]:
     return {role: policies(stack, role) for role in ROLES}
-
-
-def decision(documents: list[dict[str, Any]], request: Request) -> str:
-    """What AWS would decide: Allow, Deny or ImplicitDeny."""
-    action, resource, context = request
-    asked = EvalContext(
-        principal_arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/role/session",
-        principal_type="AssumedRole",
-        principal_account=ACCOUNT,
-        action=action,
-        resource_arn=resource,
-        region=REGION,
-        source_ip="10.0.0.1",
-        secure_transport=True,
-        service_context=dict(context),
-    )
-    return evaluate(asked, [parse_policy_document(document) for document in documents]).decision
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -250,12 +233,3 @@ def test_parliament_finds_an_action_that_does_not_exist() -> None:
     statement = {"Effect": "Allow", "Action": "s3:PutObjekt", "Resource": f"{LAKE}/*"}
     found = parliament({"Version": "2012-10-17", "Statement": [statement]})
     assert [finding["issue"] for finding in found] == ["UNKNOWN_ACTION"]
-
-
-def parliament(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The findings of parliament, which runs in the linters' environment (`make linters`)."""
-    done = subprocess.run(
-        [LINTERS / "bin" / "parliament", "--json"], input=json.dumps(document), capture_output=True, text=True
-    )
-    assert not done.stderr, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]

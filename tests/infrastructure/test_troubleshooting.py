@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,7 @@ from tests.infrastructure.stacks import client, deployed
 SAMPLE = sorted((template.PATH.parent / "sample-data").rglob("*.jsonl.gz"))[0]
 ID = "trouble-1"
 LONG_ENOUGH_SECONDS = 60
+OUTPUTS = StackOutputs(**{field.name: field.name for field in fields(StackOutputs)})
 
 # awswrangler calls pandas in a way that pandas 4 will not know.
 pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
@@ -106,7 +107,8 @@ def test_gold_without_data_is_traced_to_the_first_step_that_is_missing(
     empty.wait(run)
     trouble = empty.trouble()
     assert "ended as FAILED: ValueError: no such column: prise" in trouble.what
-    assert f"aws logs tail /aws-glue/jobs/{job}/output --log-stream-names {run}" in trouble.next_step
+    assert f"--log-group-name /aws-glue/jobs/{job}/output" in trouble.next_step
+    assert f"--log-stream-names {run}" in trouble.next_step
 
     empty.script("print('nothing accepted')")
     empty.wait(empty.run())
@@ -190,13 +192,13 @@ def test_a_template_that_is_wrong_is_refused_before_anything_is_created(connecti
 
 @pytest.mark.parametrize(("given", "passed"), [(None, None), (5, "5"), (0.5, "0.5"), (0, "0")])
 def test_the_threshold_of_rejected_lines_is_passed_only_when_it_is_given(
-    empty: Pipeline, given: float | None, passed: str | None
+    given: float | None, passed: str | None
 ) -> None:
-    arguments = pipeline.job_definition(empty.stack, given)["DefaultArguments"]
+    arguments = pipeline.job_definition(OUTPUTS, given)["DefaultArguments"]
     assert arguments.get("--MAX_REJECTED_PERCENT") == passed
 
 
 @pytest.mark.parametrize("given", [-1, 100.5])
-def test_a_threshold_that_is_no_percentage_is_refused(empty: Pipeline, given: float) -> None:
+def test_a_threshold_that_is_no_percentage_is_refused(given: float) -> None:
     with pytest.raises(pipeline.InvalidSetting, match="no percentage"):
-        pipeline.create_or_update_job(empty.aws, empty.stack, given)
+        pipeline.job_definition(OUTPUTS, given)
