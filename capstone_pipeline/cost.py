@@ -75,8 +75,10 @@ RAW_DAYS, OLD_VERSION_DAYS = 30, 7
 """As in the template: how long raw objects stay, and versions that were replaced or deleted."""
 
 EXECUTORS = MAX_WORKERS - 1
-FILES_PER_OBJECT, SILVER_FILES = 5, 4
-"""Files that a run writes: to bronze for each raw object (four of events, one of rejects); to silver."""
+FILES_PER_OBJECT, SILVER_FILES, GOLD_FILES = 5, 4, 6
+"""Files that a run writes: to bronze for each raw object (four of events, one of rejects); to a day of
+silver; to
+gold (four daily tables, two over all time)."""
 WRITE_REQUESTS_PER_FILE, READ_REQUESTS_PER_FILE = 10, 10
 READS_OF_A_DAY, READ_REQUESTS_PER_SILVER_FILE = 2, 3
 MONITORING = {"metric": 6, "alarm": 2, "key": 1}
@@ -118,7 +120,6 @@ class Measurements:
     silver_bytes: Decimal
     gold_bytes_per_day: Decimal
     lambda_seconds: Decimal
-    files_written: Decimal
     scanned_bytes: tuple[Decimal, ...]
 
     @property
@@ -145,7 +146,6 @@ FIGURES = {
     "silver_bytes": "storage.silver_bytes_per_event",
     "gold_bytes_per_day": "storage.gold_bytes_per_day",
     "lambda_seconds": "generator.lambda_seconds",
-    "files_written": "history.ours_files_written_last",
 }
 SCANNED = tuple(
     f"queries.{name}_scanned_bytes"
@@ -216,7 +216,7 @@ def monthly_costs(measured: Measurements, minutes: int, months: int = 1) -> dict
     return {
         "Glue": runs * run.dpu_seconds / 3600 * PRICES["dpu_hour"].amount,
         "S3 storage": storage_cost(stored_bytes(measured, runs, months)),
-        "S3 requests": request_cost(measured.files_written, runs, run.deliveries),
+        "S3 requests": request_cost(runs, run.deliveries),
         "Lambda (generator)": DELIVERIES
         * (
             measured.lambda_seconds * LAMBDA_GB * PRICES["lambda_gb_second"].amount
@@ -250,9 +250,9 @@ def storage_cost(stored: Decimal) -> Decimal:
     return cost
 
 
-def request_cost(files_of_one: Decimal, runs: int, deliveries: int) -> Decimal:
-    """USD a month for the S3 requests of the runs. One over a single delivery writes `files_of_one` files."""
-    files = files_of_one + (deliveries - 1) * FILES_PER_OBJECT
+def request_cost(runs: int, deliveries: int) -> Decimal:
+    """USD a month for the S3 requests of the runs, each over so many objects."""
+    files = deliveries * FILES_PER_OBJECT + SILVER_FILES + GOLD_FILES
     raw_listing = math.ceil(RAW_DAYS * 24 * 60 / DELIVERY_MINUTES / 1000)
     silver_files = Decimal(runs * SILVER_FILES) / DAYS / 2  # on average half of the day's are there
     writes = files * WRITE_REQUESTS_PER_FILE + raw_listing

@@ -30,7 +30,6 @@ ROUND = Measurements(
     silver_bytes=Decimal(10),
     gold_bytes_per_day=Decimal(0),
     lambda_seconds=Decimal(20),
-    files_written=Decimal(15),
     scanned_bytes=(Decimal(1000),) * 5,
 )
 
@@ -54,7 +53,7 @@ def result_file(folder: Path, figures: dict[str, float], part: str) -> None:
 
 
 def all_results(folder: Path) -> None:
-    for part in ("one_batch", "history", "storage", "generator", "queries"):
+    for part in ("one_batch", "storage", "generator", "queries"):
         names = [name for name in (*cost.FIGURES.values(), *cost.SCANNED) if name.startswith(f"{part}.")]
         result_file(folder, {name.split(".")[1]: 2.5 for name in names}, part)
 
@@ -115,16 +114,16 @@ def test_storage_gets_cheaper_by_tiers(tebibytes: int, usd: str) -> None:
 
 
 def test_requests_are_those_of_the_files_and_of_listing_the_raw_objects() -> None:
-    # 15 files: 150 write requests, and 9 listings of 8,640 objects; 150 reads, and 288 x 4 / 2 = 576 files of
-    # silver x 2 x 3.
+    # 15 files (5 + 4 + 6): 150 write requests, and 9 listings of 8,640 objects; 150 reads, and of 576 files
+    # of silver (288 x 4 / 2) 2 x 3 each.
     a_run = 159 * Decimal("0.000005") + (150 + 3456) * Decimal("0.0000004")
-    assert cost.request_cost(Decimal(15), 8640, 1) == 8640 * a_run
+    assert cost.request_cost(8640, 1) == 8640 * a_run
 
 
 def test_a_run_over_several_objects_writes_bronze_files_for_each() -> None:
     # 12 objects, 24 runs a day: 15 + 11 x 5 = 70 files; 96 files of silver a day, half of them there.
     a_run = 709 * Decimal("0.000005") + (700 + 288) * Decimal("0.0000004")
-    assert cost.request_cost(Decimal(15), 720, 12) == 720 * a_run
+    assert cost.request_cost(720, 12) == 720 * a_run
 
 
 def test_ten_times_the_volume_needs_the_executors_that_keep_up() -> None:
