@@ -70,6 +70,9 @@ EXTENSIONS = (
 )
 """Modules whose `install()` closes a gap of MiniStack in this process, in this order."""
 
+ENFORCE_IAM_VARIABLE = "LOCAL_AWS_ENFORCE_IAM"
+"""Set to 1, policies are enforced: for Lambda functions, which run with their roles, and for buckets."""
+
 _CHILD_GRACE_SECONDS = 3.0
 
 logger = logging.getLogger("local_aws")
@@ -176,7 +179,7 @@ def _configure(paths: StatePaths, record: ServerRecord) -> None:
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "USE_SSL": "0",
-            "AUTH": "false",
+            "AUTH": "true" if os.environ.get(ENFORCE_IAM_VARIABLE) == "1" else "false",
             "LAMBDA_EXECUTOR": "local",
         }
     )
