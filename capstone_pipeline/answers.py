@@ -117,9 +117,36 @@ def run_query(aws: Connection, stack: StackOutputs, query: Query) -> Answer:
     QueryFailed
         With Athena's reason.
     """
+    frame = _read(aws, stack, query)
+    statistics = getattr(frame, "query_metadata", {}).get("Statistics", {})
+    return Answer(
+        query=query,
+        frame=frame,
+        scanned_bytes=statistics.get("DataScannedInBytes", 0),
+        engine_seconds=statistics.get("EngineExecutionTimeInMillis", 0) / 1000,
+    )
+
+
+def ask(aws: Connection, stack: StackOutputs, sql: str, title: str) -> pd.DataFrame:
+    """What Athena answers to one statement of ours, in the stack's workgroup and its gold database.
+
+    Parameters
+    ----------
+    title
+        What the statement asks for, to be named where it fails.
+
+    Raises
+    ------
+    QueryFailed
+        With Athena's reason.
+    """
+    return _read(aws, stack, Query(0, title, "", sql))
+
+
+def _read(aws: Connection, stack: StackOutputs, query: Query) -> pd.DataFrame:
     try:
-        with own_errors(f"running query {query.number}, {query.title}"):
-            frame = wr.athena.read_sql_query(
+        with own_errors(f"running {_name(query)}"):
+            return wr.athena.read_sql_query(
                 query.sql,
                 database=stack.gold_database_name,
                 workgroup=stack.athena_workgroup_name,
@@ -131,13 +158,10 @@ def run_query(aws: Connection, stack: StackOutputs, query: Query) -> Answer:
         raise _query_failed(stack, query, str(error)) from error
     except wr.exceptions.QueryCancelled as error:
         raise _query_failed(stack, query, f"cancelled: {error}") from error
-    statistics = getattr(frame, "query_metadata", {}).get("Statistics", {})
-    return Answer(
-        query=query,
-        frame=frame,
-        scanned_bytes=statistics.get("DataScannedInBytes", 0),
-        engine_seconds=statistics.get("EngineExecutionTimeInMillis", 0) / 1000,
-    )
+
+
+def _name(query: Query) -> str:
+    return f"query {query.number}, {query.title}" if query.number else f"the query for {query.title}"
 
 
 def _query(path: Path, number: int, title: str, body: str) -> Query:
@@ -152,7 +176,8 @@ def _query(path: Path, number: int, title: str, body: str) -> Query:
 
 def _query_failed(stack: StackOutputs, query: Query, reason: str) -> QueryFailed:
     return QueryFailed(
-        f"Athena could not run query {query.number}, {query.title} (workgroup {stack.athena_workgroup_name}, "
+        f"Athena could not run {_name(query)} (workgroup {stack.athena_workgroup_name}, "
         f"database {stack.gold_database_name}).\nReason: {reason}",
-        f"correct the query in queries.sql and run the cell again.\nThe query was:\n{query.sql}",
+        f"correct {'the query in queries.sql' if query.number else 'what it names'} and run the cell again."
+        f"\nThe query was:\n{query.sql}",
     )

@@ -72,9 +72,17 @@ def headlines(executed: Path) -> list[str]:
 
 
 def render_html(executed: Path) -> Path:
-    """Render an executed notebook as `<name>.html` beside it; returns the HTML file's path."""
-    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
-    body, _ = exporter.from_filename(str(executed))
+    """Render an executed notebook as `<name>.html` beside it; returns the HTML file's path.
+
+    A notebook whose metadata say `hide_code` is for readers who want results: its code is left out.
+    """
+    notebook = nbformat.read(executed, as_version=4)
+    exporter = HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_input=bool(notebook.metadata.get("hide_code", False)),
+    )
+    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
     page = executed.with_suffix(".html")
     page.write_text(body, encoding="utf-8")
     return page
