@@ -19,7 +19,7 @@ from capstone_pipeline.charts import IN_CATEGORY, ON_DAY, Spec, chart, filter_ba
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.plots import BLUE, CATEGORY_COLOURS, ORANGE, RED
 from capstone_pipeline.recompute import partition_filter
-from capstone_pipeline.render import Shown, block, data_table, format_value, plural
+from capstone_pipeline.render import Panel, data_table, format_value, plural
 from capstone_pipeline.stack import Connection, StackOutputs
 
 FEWEST_HOURS = 12
@@ -53,20 +53,6 @@ class ShopData:
     users: pd.DataFrame
     hourly: pd.DataFrame
     busy_users: pd.DataFrame
-
-
-@dataclass(frozen=True, repr=False)
-class Panel(Shown):
-    """A part of the dashboard: its HTML, and what it says in words."""
-
-    content: str
-    words: str
-
-    def __str__(self) -> str:
-        return self.words
-
-    def _repr_html_(self) -> str:
-        return block(self.content)
 
 
 # --- Asking -------------------------------------------------------------------------------------------------

@@ -61,10 +61,8 @@ class Recomputed(Shown):
     as_of: datetime
 
     def rows(self, sql: str) -> pd.DataFrame:
-        """What DuckDB answers over the tables and views of `recompute.sql`; decimals and dates stay exact."""
-        result = self.database.execute(sql)
-        names = [str(column[0]) for column in result.description or []]
-        return pd.DataFrame(result.fetchall(), columns=names, dtype=object)
+        """What DuckDB answers over the tables and views of `recompute.sql`."""
+        return query_rows(self.database, sql)
 
     def facts(self) -> list[tuple[str, str]]:
         """What was read and what came of it, as (name, value)."""
@@ -134,6 +132,13 @@ def compute(objects: Iterable[tuple[RawObject, bytes]]) -> duckdb.DuckDBPyConnec
             database.execute("INSERT INTO corrupt_objects VALUES (?)", [item.uri])
     database.execute(RULES.read_text(encoding="utf-8"))
     return database
+
+
+def query_rows(database: duckdb.DuckDBPyConnection, sql: str) -> pd.DataFrame:
+    """What DuckDB answers, as Python's own values: decimals and dates stay exact."""
+    result = database.execute(sql)
+    names = [str(column[0]) for column in result.description or []]
+    return pd.DataFrame(result.fetchall(), columns=names, dtype=object)
 
 
 def last_successful_run(aws: Connection, stack: StackOutputs) -> datetime:

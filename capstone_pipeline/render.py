@@ -52,6 +52,8 @@ background:var(--jp-border-color2,#d8dee4)}
 .cap .insight{border-left:4px solid #d55e00;padding:.3em .9em;margin:.6em 0;max-width:46rem}
 @media (max-width:600px){.cap.cap.cap th{white-space:normal}
 .cap.cap.cap th,.cap.cap.cap td{padding:.3em .5em}}
+.cap .lines{overflow-x:auto}
+.cap.cap.cap .lines td{white-space:normal;overflow-wrap:anywhere;min-width:6em;max-width:44em}
 .cap tr.red td{background:rgba(213,94,0,.14)!important}
 </style>"""
 
@@ -62,7 +64,7 @@ _BADGES = {
     "written": "good",
     "SUCCEEDED": "good",
     "passed": "good",
-    "good": "good",
+    "within": "good",
     "STARTING": "busy",
     "RUNNING": "busy",
     "WAITING": "busy",
@@ -72,7 +74,7 @@ _BADGES = {
     "TIMEOUT": "bad",
     "STOPPED": "bad",
     "failed": "bad",
-    "bad": "bad",
+    "above": "bad",
 }
 _BAR_COLOURS = {"good": "#00714f", "busy": "#0072b2", "bad": "#b3400a"}
 
@@ -108,6 +110,9 @@ COLUMNS = {
     "events_newest": Column("Events, newest day", "count"),
     "events_before": Column("Events, day before", "count"),
     "change": Column("Change, %", "change"),
+    "source_file": Column("Raw object"),
+    "line_count": Column("Lines", "count"),
+    "share": Column("Share, %", "percent"),
 }
 
 
@@ -130,6 +135,20 @@ class Sentence(Shown):
 
     def _repr_html_(self) -> str:
         return text_line(f"{badge(self.state)} &ensp;" * bool(self.state) + html.escape(self.text))
+
+
+@dataclass(frozen=True, repr=False)
+class Panel(Shown):
+    """A part of a page: its HTML, and what it says in words."""
+
+    content: str
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+    def _repr_html_(self) -> str:
+        return block(self.content)
 
 
 def block(content: str) -> str:

@@ -58,6 +58,19 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) ->
         raise _failure(notebook, output, error) from error
 
 
+def parameters_of(notebook: Path) -> set[str]:
+    """The names that the notebook's cell tagged "parameters" sets.
+
+    Raises
+    ------
+    NotebookFailed
+        When there is no such notebook.
+    """
+    if not notebook.exists():
+        raise NotebookFailed(f"There is no notebook {notebook}.", "name one that exists.")
+    return set(papermill.inspect_notebook(str(notebook)))
+
+
 def headlines(executed: Path) -> list[str]:
     """What the cells tagged "headline" said, without the details: one line a result."""
     notebook = nbformat.read(executed, as_version=4)
