@@ -14,9 +14,9 @@ EXAMPLES ?= 1000
 BIN := .venv/bin
 STAMP := .venv/installed
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
-CODE := capstone_pipeline demo.py generate_sample_data.py glue_scripts local_aws tests
+CODE := capstone_pipeline demo.py docs generate_sample_data.py glue_scripts local_aws tests
 
-.PHONY: help venv demo report validate dashboard quality explore test test-long browser lint format notebook up down clean
+.PHONY: help venv demo report validate dashboard quality explore notebooks diagram test test-long browser lint format notebook up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -52,6 +52,12 @@ quality: venv  ## rejects, duplicates, late events, freshness: output/data_quali
 explore: venv  ## a first look at sample-data, without AWS: output/explore_events.html
 	@$(RUN) --notebook notebooks/explore_events.ipynb
 
+notebooks: venv  ## run the notebooks of notebooks/ and keep their outputs in them, as they are committed
+	@for name in explore_events validate_results dashboard data_quality; do $(RUN) --keep-outputs --notebook notebooks/$$name.ipynb; done
+
+diagram: venv  ## draw the picture of the architecture anew: docs/images/architecture.svg and .png
+	@$(BIN)/python docs/images/architecture.py
+
 test: venv browser lint  ## lint, types and all tests
 	$(BIN)/python -m pytest
 
@@ -59,7 +65,7 @@ test-long: venv  ## 1,000 random histories of the ETL script: hours (EXAMPLES=n 
 	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py --hypothesis-show-statistics
 
 browser:  ## a Chromium for the tests that look at pages: installed where root on Debian or Ubuntu, else explained
-	@if command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; \
+	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		echo "Installing Chromium for the tests of rendered pages ..."; \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } > /dev/null 2>&1 || \

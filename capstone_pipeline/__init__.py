@@ -39,6 +39,8 @@ from capstone_pipeline.job import (
     upload_if_changed,
     wait_for_job_run,
 )
+from capstone_pipeline.quality import QualityLimitPassed
+from capstone_pipeline.recompute import NotRunYet
 from capstone_pipeline.script_cell import MAGIC, ScriptStatus, write_script
 from capstone_pipeline.stack import (
     Connection,
@@ -49,6 +51,7 @@ from capstone_pipeline.stack import (
     read_stack,
 )
 from capstone_pipeline.summary import infrastructure_summary
+from capstone_pipeline.validation import ValidationFailed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -67,7 +70,9 @@ __all__ = [
     "JobRunTimedOut",
     "NoCredentials",
     "NoSourceData",
+    "NotRunYet",
     "PipelineError",
+    "QualityLimitPassed",
     "Queries",
     "Query",
     "QueryFailed",
@@ -80,6 +85,7 @@ __all__ = [
     "StackOutdated",
     "StackOutputs",
     "Upload",
+    "ValidationFailed",
     "check_source_data",
     "connect",
     "create_or_update_job",

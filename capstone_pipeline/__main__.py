@@ -54,6 +54,8 @@ def run_report(options: argparse.Namespace) -> int:
     for line in report.headlines(executed):
         print(f"  {line}")
     print(f"Report: {report.render_html(executed)}")
+    if options.keep_outputs:
+        report.keep_outputs(executed, options.notebook)
     return 0
 
 
@@ -74,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         else:
             command.add_argument("--student-id", default="demo")
             command.add_argument("--region", default="us-west-2")
+            command.add_argument(
+                "--keep-outputs", action="store_true", help="put the outputs into the notebook itself, too"
+            )
             command.add_argument("--output-dir", type=Path, default=Path("output"))
     return parser
 

@@ -16,9 +16,8 @@ import pandas as pd
 
 from capstone_pipeline.answers import Queries, ask, run_query
 from capstone_pipeline.charts import IN_CATEGORY, ON_DAY, Spec, chart, filter_bar, scripts
-from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.plots import BLUE, CATEGORY_COLOURS, ORANGE, RED
-from capstone_pipeline.recompute import partition_filter
+from capstone_pipeline.recompute import NotRunYet, partition_filter
 from capstone_pipeline.render import Panel, data_table, format_value, plural
 from capstone_pipeline.stack import Connection, StackOutputs
 
@@ -32,10 +31,6 @@ TABLE_ROWS = 500
 
 BY_CATEGORY, BY_DAY = {"category": "category"}, {"event_date": "day"}
 """Which filter hides the rows of a table, by the column that it looks at."""
-
-
-class NoAnswersYet(PipelineError):
-    """The gold tables are empty."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def read_answers(
 
     Raises
     ------
-    NoAnswersYet
+    NotRunYet
         When the gold tables hold nothing.
     QueryFailed
     """
@@ -85,7 +80,7 @@ def read_answers(
         run_query(aws, stack, queries[number]).frame for number in range(1, 6)
     )
     if users.empty:
-        raise NoAnswersYet(
+        raise NotRunYet(
             f"The tables of {stack.gold_database_name} are empty.",
             "run build_pipeline.ipynb first (`make report`, or `make demo` on the embedded AWS).",
         )

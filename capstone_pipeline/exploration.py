@@ -16,7 +16,7 @@ import pandas as pd
 from capstone_pipeline.errors import NoSourceData
 from capstone_pipeline.plots import bar_plot, count_plot
 from capstone_pipeline.recompute import RawObject, arrival_of, compute, query_rows
-from capstone_pipeline.render import Panel, Shown, data_table, facts_table, file_size, plural
+from capstone_pipeline.render import Panel, Shown, data_table, facts_table, file_size, plural, shortened
 
 FIELDS = (
     *("timestamp", "user_id", "session_id", "event_type", "product_id"),
@@ -163,8 +163,9 @@ def duplicates(raw: RawFiles) -> Panel:
     table = raw.rows(
         "WITH copies AS (SELECT source_file, first_value(source_file) OVER same AS first_file, "
         "row_number() OVER same AS copy FROM judged WHERE reason IS NULL WINDOW same AS ("
-        f"PARTITION BY {identity} ORDER BY arrival, source_file ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED "
-        "FOLLOWING)) SELECT CASE WHEN copy = 1 THEN 'first delivery' WHEN source_file = first_file "
+        f"PARTITION BY {identity} ORDER BY arrival, source_file "
+        "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)) "
+        "SELECT CASE WHEN copy = 1 THEN 'first delivery' WHEN source_file = first_file "
         "THEN 'copy in the same file' ELSE 'copy in a later file' END AS delivery, count(*) AS line_count "
         "FROM copies GROUP BY ALL ORDER BY line_count DESC"
     )
@@ -178,7 +179,7 @@ def duplicates(raw: RawFiles) -> Panel:
 def bad_lines(raw: RawFiles) -> Panel:
     """Lines that are no valid event: how many for which reason, with an example each."""
     table = raw.rows(
-        "SELECT reason, count(*) AS line_count, min(line) AS example FROM judged "
+        "SELECT reason, count(*) AS line_count, max(line) AS example FROM judged "
         "WHERE reason IS NOT NULL GROUP BY reason ORDER BY line_count DESC, reason"
     )
     words = (
@@ -193,11 +194,13 @@ def bad_lines(raw: RawFiles) -> Panel:
 
 
 def _beside(table: pd.DataFrame, plot: str, words: str) -> Panel:
-    left = f"<div>{data_table(table, 12)}</div>"
+    left = f"<div>{data_table(table, 20, show_names=False)}</div>"
     return Panel(f'<div>{words}</div><div class="pair">{left}<div class="plot">{plot}</div></div>', words)
 
 
 def _text_table(table: pd.DataFrame) -> str:
+    last = str(table.columns[-1])
+    table = table.assign(**{last: table[last].map(shortened)})
     return f'<div class="lines">{data_table(table, 20, show_names=False)}</div>'
 
 

@@ -48,7 +48,7 @@ def bar_plot(title: str, unit: str, values: Mapping[str, float], limit: float | 
     bars = axes.barh(list(values), list(values.values()), color=[RED if red else BLUE for red in is_red])
     for bar, red in zip(bars, is_red, strict=True):
         bar.set_hatch("//" if red else "")
-    axes.bar_label(bars, fmt="{:,.4g}" if limit is not None else "{:,.0f}", padding=4, fontsize=9)
+    axes.bar_label(bars, fmt="{:,.0f}" if limit is None else "{:,.2f}", padding=4, fontsize=9)
     axes.invert_yaxis()
     axes.margins(x=0.14)
     if limit is not None:
@@ -56,8 +56,12 @@ def bar_plot(title: str, unit: str, values: Mapping[str, float], limit: float | 
         axes.legend(frameon=False, fontsize=9, loc="lower right")
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-    listed = ", ".join(f"{name} {value:,.4g}" for name, value in values.items())
+    axes.xaxis.set_major_formatter(
+        THOUSANDS if limit is None else FuncFormatter(lambda value, _: f"{value:g}")
+    )
+    listed = ", ".join(
+        f"{name} {value:,.0f}" if limit is None else f"{name} {value:.2f}" for name, value in values.items()
+    )
     return _image(figure, f"{title}, {unit}: {listed}.")
 
 

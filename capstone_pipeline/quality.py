@@ -24,7 +24,7 @@ from capstone_pipeline.recompute import (
     list_raw_objects,
     partition_filter,
 )
-from capstone_pipeline.render import Panel, Shown, badge, block, data_table, duration, plural, when
+from capstone_pipeline.render import Panel, Shown, badge, block, data_table, duration, plural, shortened, when
 from capstone_pipeline.stack import Connection, StackOutputs
 
 SAMPLE_LINES = 12
@@ -173,7 +173,7 @@ def rejected_lines(deliveries: Deliveries, limits: Limits) -> Panel:
     if rejects.empty:
         return Panel("<div>No line was rejected.</div>", "No line was rejected.")
     by_reason = rejects.groupby("reason", as_index=False).agg(
-        line_count=("line_count", "sum"), example=("example", "min")
+        line_count=("line_count", "sum"), example=("example", "max")
     )
     by_reason = by_reason.sort_values(["line_count", "reason"], ascending=[False, True])
     share = {
@@ -254,7 +254,7 @@ def _ask_layers(
     rejects = ask(
         aws,
         stack,
-        "SELECT source_file, reason, count(*) AS line_count, min(raw_line) AS example "
+        "SELECT source_file, reason, count(*) AS line_count, max(raw_line) AS example "
         f"FROM {bronze}.events_rejected WHERE {where} GROUP BY source_file, reason",
         "rejected lines by object",
     )
@@ -303,6 +303,7 @@ def _by_day_panel(title: str, unit: str, table: pd.DataFrame, limit: float) -> P
 
 
 def _wide(table: pd.DataFrame) -> str:
+    table = table.assign(example=table["example"].map(shortened, na_action="ignore"))
     return f'<div class="lines">{data_table(table, SAMPLE_LINES + 8, show_names=False)}</div>'
 
 

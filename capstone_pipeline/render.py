@@ -53,7 +53,9 @@ background:var(--jp-border-color2,#d8dee4)}
 @media (max-width:600px){.cap.cap.cap th{white-space:normal}
 .cap.cap.cap th,.cap.cap.cap td{padding:.3em .5em}}
 .cap .lines{overflow-x:auto}
-.cap.cap.cap .lines td{white-space:normal;overflow-wrap:anywhere;min-width:6em;max-width:44em}
+.cap.cap.cap .lines td{white-space:normal}
+.cap.cap.cap .lines td:last-child{overflow-wrap:anywhere;min-width:14em;max-width:40em;
+font-family:var(--jp-code-font-family,monospace);font-size:11px}
 .cap tr.red td{background:rgba(213,94,0,.14)!important}
 </style>"""
 
@@ -257,6 +259,11 @@ def format_value(value: Any, kind: str) -> str:
     return str(value)
 
 
+def shortened(text: str | None, most: int = 260) -> str | None:
+    """The text, cut after `most` characters."""
+    return text if text is None or len(text) <= most else f"{text[:most]} …"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: "8 s", "2 min 05 s", "1 h 02 min"."""
     whole = round(seconds)
@@ -287,7 +294,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def _guess(name: str, values: pd.Series) -> Column:
-    if pd.api.types.is_integer_dtype(values.dtype):
+    if pd.api.types.is_integer_dtype(values.dtype) or (len(values) and all(type(v) is int for v in values)):
         return Column(name, "count")
     return Column(name)
 
