@@ -102,7 +102,7 @@ def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
     often_seen = seen[seen["views"] >= seen["views"].quantile(0.9)]
     weak = often_seen.nsmallest(3, "rate")
     axes.scatter(seen["views"], seen["rate"], s=22, color=BLUE, alpha=0.55, linewidths=0)
-    axes.scatter(weak["views"], weak["rate"], s=40, color=RED, linewidths=0)
+    axes.scatter(weak["views"], weak["rate"], s=48, color=RED, marker="^", linewidths=0)
     _name_points(axes, weak)
     axes.axhline(overall, color=GREY, linewidth=1, linestyle="--", label=f"all products: {overall:.1%}")
     axes.legend(frameon=False, fontsize=9, loc="upper right")

@@ -51,7 +51,8 @@ background:var(--jp-border-color2,#d8dee4)}
 .cap .scroll{max-height:26em;overflow:auto}
 .cap .insight{border-left:4px solid #d55e00;padding:.3em .9em;margin:.6em 0;max-width:46rem}
 @media (max-width:600px){.cap.cap.cap th{white-space:normal}
-.cap.cap.cap th,.cap.cap.cap td{padding:.3em .5em}}
+.cap.cap.cap th,.cap.cap.cap td{padding:.3em .5em}
+.cap .plot>img{min-width:520px;max-width:none}}
 .cap .lines{overflow-x:auto}
 .cap.cap.cap .lines td{white-space:normal}
 .cap.cap.cap .lines td:last-child{overflow-wrap:anywhere;min-width:14em;max-width:40em;
@@ -180,7 +181,7 @@ def facts_table(facts: Iterable[tuple[str, object]]) -> str:
 def status_table(rows: Iterable[tuple[str, str, str]]) -> str:
     """Rows of (state, what, detail); the state is shown as a badge."""
     cells = "".join(
-        f"<tr><td>{badge(state)}</td><td>{html.escape(what)}</td>"
+        f'<tr><td>{badge(state)}</td><td class="wrap">{html.escape(what)}</td>'
         f'<td class="wrap">{html.escape(detail)}</td></tr>'
         for state, what, detail in rows
     )

@@ -117,8 +117,8 @@ ARROWS = (
 )
 LABELS = (
     (36, 44, "start", "bold", INK, "CloudFormation stack"),
-    (482, 84, "start", "bold", INK, "Analytics bucket (S3, Parquet)"),
-    (884, 44, "start", "bold", INK, "Notebooks, and pages made of them"),
+    (482, 84, "start", "bold", INK, "Analytics bucket (Parquet)"),
+    (884, 44, "start", "bold", INK, "Notebooks"),
     (
         36,
         420,

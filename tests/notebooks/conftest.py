@@ -66,7 +66,10 @@ def executed(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
             source = NOTEBOOKS / f"{name}.ipynb"
             parameters: dict[str, Any] = {"student_id": STUDENT_ID}
             given = {key: parameters[key] for key in parameters.keys() & report.parameters_of(source)}
-            report.run_notebook(source, folder / source.name, given)
+            with pytest.MonkeyPatch.context() as patch:
+                for variable, value in shop.environment.items():
+                    patch.setenv(variable, value)
+                report.run_notebook(source, folder / source.name, given)
             report.render_html(folder / source.name)
             done[name] = folder / source.name
         return done[name]

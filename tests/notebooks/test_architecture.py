@@ -40,7 +40,7 @@ def test_the_committed_png_shows_the_same(architecture: ModuleType) -> None:
 def test_every_box_lies_within_the_picture_and_none_overlaps_another(architecture: ModuleType) -> None:
     boxes = architecture.BOXES
     assert all(
-        0 <= box.x and box.x + box.width <= architecture.WIDTH and box.y + box.height <= architecture.HEIGHT
+        box.x >= 0 and box.x + box.width <= architecture.WIDTH and box.y + box.height <= architecture.HEIGHT
         for box in boxes
     )
     overlapping = [

@@ -66,7 +66,7 @@ def test_the_page_loads_nothing_and_shows_no_code(page: BeautifulSoup) -> None:
     assert page.find_all("script", src=True) == []
     assert page.find_all("iframe") == []
     assert all(str(link["href"]).startswith("data:") for link in page.find_all("link"))
-    assert page.select(".jp-InputArea") == []
+    assert page.select(".jp-CodeCell .jp-InputArea") == []
 
 
 def revenue_of(amounts: list[float]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 from capstone_pipeline import quality
@@ -49,7 +50,7 @@ def test_every_notebook_is_tested_here() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_shows_what_was_committed(name: str, executed: Callable[[str], Path]) -> None:
     committed = texts(read(NOTEBOOKS / f"{name}.ipynb"))
-    assert len(committed) > 5
+    assert len(committed) >= 5
     assert texts(read(executed(name))) == committed
 
 
@@ -75,8 +76,11 @@ def test_cells_are_short_and_the_parameters_are_marked(name: str) -> None:
 def test_a_rendered_notebook_names_nothing_that_lies_elsewhere(
     name: str, executed: Callable[[str], Path]
 ) -> None:
-    page = executed(name).with_suffix(".html").read_text()
-    assert re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(?!data:)[^"]*"', page) == []
+    page = BeautifulSoup(executed(name).with_suffix(".html").read_text(), "html.parser")
+    named = [str(tag.get("src") or tag.get("href") or "data:") for tag in page(["script", "img", "link"])]
+    assert len(named) >= 3
+    assert all(address.startswith("data:") for address in named)
+    assert page("iframe") == []
 
 
 def test_nbval_finds_the_exploration_working_from_another_folder() -> None:
