@@ -78,7 +78,7 @@ def test_a_rendered_notebook_names_nothing_that_lies_elsewhere(
 ) -> None:
     page = BeautifulSoup(executed(name).with_suffix(".html").read_text(), "html.parser")
     named = [str(tag.get("src") or tag.get("href") or "data:") for tag in page(["script", "img", "link"])]
-    assert len(named) >= 3
+    assert named
     assert all(address.startswith("data:") for address in named)
     assert page("iframe") == []
 
