@@ -64,6 +64,13 @@
       whenThere(id, async (place) => {
         const { view } = await vegaEmbed(place, spec, { actions: false, renderer: "svg" });
         views.set(id, view);
+        // A chart that was drawn while out of sight, as Jupyter does, finds its width when it appears.
+        let width = 0;
+        new ResizeObserver(() => {
+          if (place.clientWidth === width) return;
+          width = place.clientWidth;
+          window.dispatchEvent(new Event("resize"));
+        }).observe(place);
       });
     },
   };
