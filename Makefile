@@ -18,9 +18,11 @@ STAMP := .venv/installed
 LINTERS := .venv-linters
 LINTERS_STAMP := $(LINTERS)/installed
 TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
-CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts local_aws tests
+RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
+CODE := benchmarks capstone_pipeline demo.py docs generate_sample_data.py glue_scripts local_aws tests
 
-.PHONY: help venv linters demo report test test-long lint lint-templates format notebook bench docs blog figures up down clean
+.PHONY: help venv linters demo report validate dashboard quality explore notebooks diagram test test-long browser lint
+.PHONY: lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -49,13 +51,41 @@ demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_
 	@echo "The embedded AWS goes on running: \`make down\` stops it, \`make clean\` removes its data too."
 
 report: venv  ## run and render the notebook on the AWS that the environment points to
-	@$(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
+	@$(RUN)
 
-test: venv linters lint  ## lint, types and all tests (those lint templates and policies, too)
+validate: venv  ## compare every answer with the raw events: output/validate_results.html, fails where they differ
+	@$(RUN) --notebook notebooks/validate_results.ipynb
+
+dashboard: venv  ## the answers for a business person: output/dashboard.html
+	@$(RUN) --notebook notebooks/dashboard.ipynb
+
+quality: venv  ## rejects, duplicates, late events, freshness: output/data_quality.html
+	@$(RUN) --notebook notebooks/data_quality.ipynb
+
+explore: venv  ## a first look at sample-data, without AWS: output/explore_events.html
+	@$(RUN) --notebook notebooks/explore_events.ipynb
+
+notebooks: venv  ## run the notebooks of notebooks/ and keep their outputs in them, as they are committed
+	@for name in explore_events validate_results dashboard data_quality; do $(RUN) --keep-outputs --notebook notebooks/$$name.ipynb; done
+
+diagram: venv  ## draw the picture of the architecture anew: docs/images/architecture.svg and .png
+	@$(BIN)/python docs/images/architecture.py
+
+test: venv linters browser lint  ## lint, types and all tests (those lint templates and policies, too)
 	$(BIN)/python -m pytest
 
 test-long: venv  ## 1,000 random histories of the ETL script: hours (EXAMPLES=n for another number)
 	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py --hypothesis-show-statistics
+
+browser:  ## a Chromium for the tests that look at pages: installed where root on Debian or Ubuntu, else explained
+	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing Chromium for the tests of rendered pages ..."; \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } > /dev/null 2>&1 || \
+		echo "Chromium could not be installed: the tests that need a browser will be skipped."; \
+	else \
+		echo "No Chromium or Chrome found: the tests that need a browser will be skipped. Install one (apt-get install chromium, brew install --cask chromium), or name it: CHROMIUM=/path/to/chrome make test"; \
+	fi
 
 lint: venv  ## style (ruff) and types (mypy)
 	$(BIN)/python -m ruff check .

@@ -43,6 +43,8 @@ from capstone_pipeline.job import (
     upload_if_changed,
     wait_for_job_run,
 )
+from capstone_pipeline.quality import QualityLimitPassed
+from capstone_pipeline.recompute import NotRunYet
 from capstone_pipeline.script_cell import MAGIC, ScriptStatus, write_script
 from capstone_pipeline.stack import (
     Connection,
@@ -53,6 +55,7 @@ from capstone_pipeline.stack import (
     read_stack,
 )
 from capstone_pipeline.summary import infrastructure_summary
+from capstone_pipeline.validation import ValidationFailed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -73,7 +76,9 @@ __all__ = [
     "NoCredentials",
     "NoGoldData",
     "NoSourceData",
+    "NotRunYet",
     "PipelineError",
+    "QualityLimitPassed",
     "Queries",
     "Query",
     "QueryFailed",
@@ -87,6 +92,7 @@ __all__ = [
     "StackOutdated",
     "StackOutputs",
     "Upload",
+    "ValidationFailed",
     "check_gold_data",
     "check_source_data",
     "connect",

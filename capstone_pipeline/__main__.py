@@ -1,7 +1,7 @@
 """Command line of the notebook's helpers.
 
 python -m capstone_pipeline sync      bring the notebook's script cell and the script file together
-python -m capstone_pipeline report    run the notebook and render it as output/build_pipeline.html
+python -m capstone_pipeline report    run a notebook and render it as output/<its name>.html
 python -m capstone_pipeline check     say whether data has come through, or where it stops
 python -m capstone_pipeline cost      what a month costs, from measured bytes and seconds
 python -m capstone_pipeline docs      write the generated parts of the documents in docs/
@@ -45,17 +45,21 @@ def run_sync(options: argparse.Namespace) -> int:
 
 
 def run_report(options: argparse.Namespace) -> int:
-    """Run the notebook on the AWS that the environment points to, and render it."""
+    """Run a notebook on the AWS that the environment points to, and render it."""
     from capstone_pipeline import report  # Late: `sync` needs none of its imports.
 
     executed = options.output_dir / options.notebook.name
     executed.with_suffix(".html").unlink(missing_ok=True)  # No old report remains when this run fails.
     print(f"Running {options.notebook.name} for {options.student_id} ...", flush=True)
-    parameters = {"student_id": options.student_id, "region": options.region}
+    declared = report.parameters_of(options.notebook)
+    given = {"student_id": options.student_id, "region": options.region}
+    parameters = {name: value for name, value in given.items() if name in declared}
     report.run_notebook(options.notebook, executed, parameters)
     for line in report.headlines(executed):
         print(f"  {line}")
     print(f"Report: {report.render_html(executed)}")
+    if options.keep_outputs:
+        report.keep_outputs(executed, options.notebook)
     return 0
 
 
@@ -127,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--check", action="store_true", help="only say whether they are the same")
         if run in (run_report, run_check):
             command.add_argument("--student-id", default="demo")
+        if run is run_report:
+            command.add_argument(
+                "--keep-outputs", action="store_true", help="put the outputs into the notebook itself, too"
+            )
         if run in (run_report, run_blog):
             command.add_argument("--output-dir", type=Path, default=Path("output"))
         if run is run_docs:

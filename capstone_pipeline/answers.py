@@ -117,9 +117,36 @@ def run_query(aws: Connection, stack: StackOutputs, query: Query) -> Answer:
     QueryFailed
         With Athena's reason.
     """
+    frame = _read(aws, stack, query)
+    statistics = getattr(frame, "query_metadata", {}).get("Statistics", {})
+    return Answer(
+        query=query,
+        frame=frame,
+        scanned_bytes=statistics.get("DataScannedInBytes", 0),
+        engine_seconds=statistics.get("EngineExecutionTimeInMillis", 0) / 1000,
+    )
+
+
+def ask(aws: Connection, stack: StackOutputs, sql: str, title: str) -> pd.DataFrame:
+    """What Athena answers to one statement of ours, in the stack's workgroup and its gold database.
+
+    Parameters
+    ----------
+    title
+        What the statement asks for, to be named where it fails.
+
+    Raises
+    ------
+    QueryFailed
+        With Athena's reason.
+    """
+    return _read(aws, stack, Query(0, title, "", sql))
+
+
+def _read(aws: Connection, stack: StackOutputs, query: Query) -> pd.DataFrame:
     try:
-        with own_errors(f"running query {query.number}, {query.title}"):
-            frame = wr.athena.read_sql_query(
+        with own_errors(f"running {_name(query)}"):
+            return wr.athena.read_sql_query(
                 query.sql,
                 database=stack.gold_database_name,
                 workgroup=stack.athena_workgroup_name,
@@ -131,13 +158,10 @@ def run_query(aws: Connection, stack: StackOutputs, query: Query) -> Answer:
         raise _query_failed(stack, query, str(error)) from error
     except wr.exceptions.QueryCancelled as error:
         raise _query_failed(stack, query, f"cancelled: {error}") from error
-    statistics = getattr(frame, "query_metadata", {}).get("Statistics", {})
-    return Answer(
-        query=query,
-        frame=frame,
-        scanned_bytes=statistics.get("DataScannedInBytes", 0),
-        engine_seconds=statistics.get("EngineExecutionTimeInMillis", 0) / 1000,
-    )
+
+
+def _name(query: Query) -> str:
+    return f"query {query.number}, {query.title}" if query.number else f"the query for {query.title}"
 
 
 def _query(path: Path, number: int, title: str, body: str) -> Query:
@@ -151,14 +175,15 @@ def _query(path: Path, number: int, title: str, body: str) -> Query:
 
 
 def _query_failed(stack: StackOutputs, query: Query, reason: str) -> QueryFailed:
+    what = "the query in queries.sql" if query.number else "what it names"
     return QueryFailed(
-        f"Athena could not run query {query.number}, {query.title} (workgroup {stack.athena_workgroup_name}, "
+        f"Athena could not run {_name(query)} (workgroup {stack.athena_workgroup_name}, "
         f"database {stack.gold_database_name}).\nReason: {reason}",
-        f"{_advice(reason)}\nThe query was:\n{query.sql}",
+        f"{_advice(reason, what)}\nThe query was:\n{query.sql}",
     )
 
 
-def _advice(reason: str) -> str:
+def _advice(reason: str, what: str = "the query in queries.sql") -> str:
     """What to do about a query that Athena could not run for this reason."""
     if re.search(r"time ?out|timed out|bytes scanned limit|exhausted resources", reason, re.IGNORECASE):
         return (
@@ -166,4 +191,4 @@ def _advice(reason: str) -> str:
             "and where a table has the columns year, month and day, compare each of them with a number "
             "(year = 2025 AND month = 11 AND day = 18), so that Athena opens the folders of those days only."
         )
-    return "correct the query in queries.sql and run the cell again."
+    return f"correct {what} and run the cell again."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import matplotlib
 import pandas as pd
@@ -36,13 +36,55 @@ def plot_answer(number: int, frame: pd.DataFrame) -> str:
     plot, columns = PLOTS.get(number, (None, set()))
     if plot is None or frame.empty or not columns <= set(frame.columns):
         return ""
-    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    figure, axes = _figure(height=4.0)
+    description = plot(axes, frame)
+    return _image(figure, description)
+
+
+def bar_plot(title: str, unit: str, values: Mapping[str, float], limit: float | None = None) -> str:
+    """Horizontal bars, one a name, in the given order; bars beyond `limit` are red and hatched."""
+    figure, axes = _figure(height=max(1.6, 0.9 + 0.32 * len(values)))
+    is_red = [limit is not None and value > limit for value in values.values()]
+    bars = axes.barh(list(values), list(values.values()), color=[RED if red else BLUE for red in is_red])
+    for bar, red in zip(bars, is_red, strict=True):
+        bar.set_hatch("//" if red else "")
+    axes.bar_label(bars, fmt="{:,.0f}" if limit is None else "{:,.2f}", padding=4, fontsize=9)
+    axes.invert_yaxis()
+    axes.margins(x=0.14)
+    if limit is not None:
+        axes.axvline(limit, color=GREY, linewidth=1, linestyle="--", label=f"limit: {limit:g}")
+        axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(unit)
+    axes.xaxis.set_major_formatter(
+        THOUSANDS if limit is None else FuncFormatter(lambda value, _: f"{value:g}")
+    )
+    listed = ", ".join(
+        f"{name} {value:,.0f}" if limit is None else f"{name} {value:.2f}" for name, value in values.items()
+    )
+    return _image(figure, f"{title}, {unit}: {listed}.")
+
+
+def count_plot(title: str, unit: str, counts: Mapping[int, int]) -> str:
+    """How often each whole number occurs, as bars on a logarithmic scale."""
+    figure, axes = _figure(height=3.2)
+    axes.bar(list(counts), list(counts.values()), color=BLUE, width=0.9)
+    axes.set_yscale("log")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("Count (logarithmic)")
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    most = max(counts, key=lambda number: counts[number])
+    return _image(figure, f"{title}: from {min(counts)} to {max(counts)} ({unit}), most often {most}.")
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.2, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    description = plot(axes, frame)
-    return _image(figure, description)
+    return figure, axes
 
 
 def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
@@ -60,7 +102,7 @@ def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
     often_seen = seen[seen["views"] >= seen["views"].quantile(0.9)]
     weak = often_seen.nsmallest(3, "rate")
     axes.scatter(seen["views"], seen["rate"], s=22, color=BLUE, alpha=0.55, linewidths=0)
-    axes.scatter(weak["views"], weak["rate"], s=40, color=RED, linewidths=0)
+    axes.scatter(weak["views"], weak["rate"], s=48, color=RED, marker="^", linewidths=0)
     _name_points(axes, weak)
     axes.axhline(overall, color=GREY, linewidth=1, linestyle="--", label=f"all products: {overall:.1%}")
     axes.legend(frameon=False, fontsize=9, loc="upper right")

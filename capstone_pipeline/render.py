@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -26,7 +26,7 @@ border-bottom:1px solid var(--jp-border-color2,#d8dee4);vertical-align:top;white
 .cap th small{display:block;font-weight:400;opacity:.65;font-family:var(--jp-code-font-family,monospace);
 font-size:11px}
 .cap.cap.cap .num{text-align:right}
-.cap.cap.cap .wrap{white-space:normal;overflow-wrap:anywhere}
+.cap.cap.cap .wrap{white-space:normal;overflow-wrap:anywhere;min-width:8em}
 .cap .note{opacity:.7;font-size:12px;margin:.2em 0}
 .cap .pair{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}
 .cap .pair>div{overflow-x:auto;max-width:100%}
@@ -39,6 +39,25 @@ font-size:12px;font-weight:600;color:#fff;background:#57606a}
 .cap .bar{height:10px;max-width:640px;border-radius:5px;overflow:hidden;
 background:var(--jp-border-color2,#d8dee4)}
 .cap .bar div{height:100%;border-radius:5px}
+.cap .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.8em;margin:.6em 0}
+.cap .card{border:1px solid var(--jp-border-color2,#d8dee4);border-radius:8px;padding:.6em .9em}
+.cap .card b{display:block;font-size:1.5em;line-height:1.3;font-variant-numeric:tabular-nums}
+.cap .card small{opacity:.7;font-size:12px}
+.cap .filters{display:flex;flex-wrap:wrap;gap:.6em 1.2em;align-items:baseline}
+.cap .filters select{font:inherit;padding:.2em .5em;margin-left:.3em;max-width:60vw}
+.cap .chart{background:#fff;color:#1f2328;border-radius:6px;padding:8px;box-sizing:border-box;overflow:hidden}
+.cap .chart>div{width:100%}
+.cap .chart img{display:block;max-width:100%;height:auto}
+.cap .scroll{max-height:26em;overflow:auto}
+.cap .insight{border-left:4px solid #d55e00;padding:.3em .9em;margin:.6em 0;max-width:46rem}
+@media (max-width:600px){.cap.cap.cap th{white-space:normal}
+.cap.cap.cap th,.cap.cap.cap td{padding:.3em .5em}
+.cap .plot>img{min-width:520px;max-width:none}}
+.cap .lines{overflow-x:auto}
+.cap.cap.cap .lines td{white-space:normal}
+.cap.cap.cap .lines td:last-child{overflow-wrap:anywhere;min-width:14em;max-width:40em;
+font-family:var(--jp-code-font-family,monospace);font-size:11px}
+.cap tr.red td{background:rgba(213,94,0,.14)!important}
 </style>"""
 
 _BADGES = {
@@ -47,6 +66,8 @@ _BADGES = {
     "uploaded": "good",
     "written": "good",
     "SUCCEEDED": "good",
+    "passed": "good",
+    "within": "good",
     "STARTING": "busy",
     "RUNNING": "busy",
     "WAITING": "busy",
@@ -55,6 +76,8 @@ _BADGES = {
     "ERROR": "bad",
     "TIMEOUT": "bad",
     "STOPPED": "bad",
+    "failed": "bad",
+    "above": "bad",
 }
 _BAR_COLOURS = {"good": "#00714f", "busy": "#0072b2", "bad": "#b3400a"}
 
@@ -85,6 +108,14 @@ COLUMNS = {
     "event_count": Column("Events", "count"),
     "unique_users": Column("Users", "count"),
     "unique_sessions": Column("Sessions", "count"),
+    "sessions_per_user": Column("Sessions per user", "money"),
+    "user_id": Column("User"),
+    "events_newest": Column("Events, newest day", "count"),
+    "events_before": Column("Events, day before", "count"),
+    "change": Column("Change, %", "change"),
+    "source_file": Column("Raw object"),
+    "line_count": Column("Lines", "count"),
+    "share": Column("Share, %", "percent"),
 }
 
 
@@ -93,6 +124,34 @@ class Shown:
 
     def __repr__(self) -> str:
         return str(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Sentence(Shown):
+    """A line of plain text as a cell's result, with a badge before it where a state is given."""
+
+    text: str
+    state: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return text_line(f"{badge(self.state)} &ensp;" * bool(self.state) + html.escape(self.text))
+
+
+@dataclass(frozen=True, repr=False)
+class Panel(Shown):
+    """A part of a page: its HTML, and what it says in words."""
+
+    content: str
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+    def _repr_html_(self) -> str:
+        return block(self.content)
 
 
 def block(content: str) -> str:
@@ -122,29 +181,37 @@ def facts_table(facts: Iterable[tuple[str, object]]) -> str:
 def status_table(rows: Iterable[tuple[str, str, str]]) -> str:
     """Rows of (state, what, detail); the state is shown as a badge."""
     cells = "".join(
-        f"<tr><td>{badge(state)}</td><td>{html.escape(what)}</td>"
+        f'<tr><td>{badge(state)}</td><td class="wrap">{html.escape(what)}</td>'
         f'<td class="wrap">{html.escape(detail)}</td></tr>'
         for state, what, detail in rows
     )
     return block(f"<table><tbody>{cells}</tbody></table>")
 
 
-def data_table(frame: pd.DataFrame, max_rows: int = 12) -> str:
+def data_table(
+    frame: pd.DataFrame,
+    max_rows: int = 12,
+    marks: Mapping[str, str] | None = None,
+    show_names: bool = True,
+) -> str:
     """A result table with headings, units and thousands separators.
 
     Columns in `COLUMNS` are shown as that says, others under their own name. A table longer than `max_rows`
-    is cut, and a line below says so.
+    is cut, and a line below says so. `marks` names columns whose value each row carries as an attribute,
+    {"event_date": "day"} as data-day, for filters in the page. `show_names` puts a column's own name below
+    its heading.
     """
     columns = [(name, COLUMNS.get(str(name), _guess(str(name), frame[name]))) for name in frame.columns]
     head = "".join(
         f'<th scope="col"{_align(column)}>{html.escape(column.label)}'
-        f"<small>{html.escape(str(name))}</small></th>"
+        + (f"<small>{html.escape(str(name))}</small></th>" if show_names else "</th>")
         for name, column in columns
     )
     shown = frame.head(max_rows)
     kinds = [column for _, column in columns]
     body = "".join(
-        f"<tr>{''.join(_cell(value, column) for value, column in zip(row, kinds, strict=True))}</tr>"
+        f"<tr{_attributes(frame, row, marks or {})}>"
+        f"{''.join(_cell(value, column) for value, column in zip(row, kinds, strict=True))}</tr>"
         for row in shown.itertuples(index=False, name=None)
     )
     note = f"{len(shown):,} of {len(frame):,} rows" if len(shown) < len(frame) else plural(len(frame), "row")
@@ -175,7 +242,7 @@ def progress(
 
 
 def format_value(value: Any, kind: str) -> str:
-    """One value as text; kinds: text, count, money (2 decimals), percent (of a ratio), hour."""
+    """One value as text; kinds: text, count, money (2 decimals), percent and change (of a ratio), hour."""
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if kind == "count":
@@ -184,11 +251,18 @@ def format_value(value: Any, kind: str) -> str:
         return f"{Decimal(value):,.2f}"
     if kind == "percent":
         return f"{Decimal(value) * 100:,.2f}"
+    if kind == "change":
+        return f"{Decimal(value) * 100:+,.1f}"
     if kind == "hour":
         return f"{int(value):02d}:00"
     if isinstance(value, date):
         return value.isoformat()[:10]
     return str(value)
+
+
+def shortened(text: str | None, most: int = 260) -> str | None:
+    """The text, cut after `most` characters."""
+    return text if text is None or len(text) <= most else f"{text[:most]} …"
 
 
 def duration(seconds: float) -> str:
@@ -221,9 +295,14 @@ def plural(count: int, noun: str) -> str:
 
 
 def _guess(name: str, values: pd.Series) -> Column:
-    if pd.api.types.is_integer_dtype(values.dtype):
+    if pd.api.types.is_integer_dtype(values.dtype) or (len(values) and all(type(v) is int for v in values)):
         return Column(name, "count")
     return Column(name)
+
+
+def _attributes(frame: pd.DataFrame, row: Sequence[Any], marks: Mapping[str, str]) -> str:
+    values = dict(zip(frame.columns, row, strict=True))
+    return "".join(f' data-{name}="{html.escape(str(values[column]))}"' for column, name in marks.items())
 
 
 def _align(column: Column) -> str:

@@ -58,6 +58,19 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) ->
         raise _failure(notebook, output, error) from error
 
 
+def parameters_of(notebook: Path) -> set[str]:
+    """The names that the notebook's cell tagged "parameters" sets.
+
+    Raises
+    ------
+    NotebookFailed
+        When there is no such notebook.
+    """
+    if not notebook.exists():
+        raise NotebookFailed(f"There is no notebook {notebook}.", "name one that exists.")
+    return set(papermill.inspect_notebook(str(notebook)))
+
+
 def headlines(executed: Path) -> list[str]:
     """What the cells tagged "headline" said, without the details: one line a result."""
     notebook = nbformat.read(executed, as_version=4)
@@ -72,12 +85,42 @@ def headlines(executed: Path) -> list[str]:
 
 
 def render_html(executed: Path) -> Path:
-    """Render an executed notebook as `<name>.html` beside it; returns the HTML file's path."""
-    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
-    body, _ = exporter.from_filename(str(executed))
+    """Render an executed notebook as `<name>.html` beside it; returns the HTML file's path.
+
+    A notebook whose metadata say `hide_code` is for readers who want results: its code is left out.
+    """
+    notebook = nbformat.read(executed, as_version=4)
+    exporter = HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_input=bool(notebook.metadata.get("hide_code", False)),
+    )
+    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
     page = executed.with_suffix(".html")
     page.write_text(body, encoding="utf-8")
     return page
+
+
+def keep_outputs(executed: Path, notebook: Path) -> None:
+    """Put what an executed copy shows into the notebook itself, as it is then committed.
+
+    Left out: the cell that papermill adds, times and the tags of the run, and the outputs of cells tagged
+    "scripts", which are large and the same everywhere.
+    """
+    source, shown = (nbformat.read(path, as_version=4) for path in (notebook, executed))
+    by_id = {cell["id"]: cell for cell in shown.cells}
+    for cell in source.cells:
+        if cell["cell_type"] == "code":
+            ran = by_id[cell["id"]]
+            is_script = "scripts" in cell["metadata"].get("tags", [])
+            cell["outputs"] = [] if is_script else ran["outputs"]
+    code_cells = [cell for cell in source.cells if cell["cell_type"] == "code"]
+    for number, cell in enumerate(code_cells, start=1):
+        cell["execution_count"] = number
+        for output in cell["outputs"]:
+            if output["output_type"] == "execute_result":
+                output["execution_count"] = number
+    nbformat.write(source, notebook)
 
 
 def _failure(notebook: Path, output: Path, error: PapermillExecutionError) -> NotebookFailed:

@@ -159,8 +159,8 @@ def test_an_answer_reads_as_text_where_no_html_is_shown() -> None:
     assert "p_1" in repr(answer)
 
 
-def test_the_committed_picture_of_the_flow_is_well_formed_and_described() -> None:
-    tree = ElementTree.parse("docs/images/pipeline-flow.svg").getroot()
+def test_the_committed_picture_of_the_architecture_is_well_formed_and_described() -> None:
+    tree = ElementTree.parse("docs/images/architecture.svg").getroot()
     namespace = "{http://www.w3.org/2000/svg}"
     assert tree.find(f"{namespace}title") is not None
     assert tree.find(f"{namespace}desc") is not None

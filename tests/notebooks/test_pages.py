@@ -1,0 +1,121 @@
+"""The rendered pages in a real browser, opened from the file system without a network.
+
+Needs a Chromium or Chrome: `make browser` installs one, CHROMIUM names another.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.oracle import Expected
+
+PAGES = ("explore_events", "validate_results", "dashboard", "data_quality")
+WIDTHS = {"phone": 390, "desktop": 1280}
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome found: see `make browser`")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Root, as in a container, may not use Chromium's sandbox; the pages are our own.
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[[Path, int, str], tuple[Page, list[str]]]]:
+    """A function that opens a file; what goes wrong in the page gathers in the list."""
+    contexts = []
+
+    def open_file(file: Path, width: int, scheme: str = "light") -> tuple[Page, list[str]]:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            offline=True,
+        )
+        contexts.append(context)
+        page, wrong = context.new_page(), list[str]()
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("requestfailed", lambda request: wrong.append(f"not loaded: {request.url[:80]}"))
+        page.goto(file.resolve().as_uri(), wait_until="load")
+        return page, wrong
+
+    yield open_file
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_without_errors_and_without_scrolling_sideways(
+    name: str,
+    width: int,
+    executed: Callable[[str], Path],
+    open_page: Callable[..., tuple[Page, list[str]]],
+) -> None:
+    page, wrong = open_page(executed(name).with_suffix(".html"), width, "dark" if width < 500 else "light")
+    if name == "dashboard":
+        page.wait_for_selector(".chart svg")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].filter(image => !image.naturalWidth).length") == 0
+    assert wrong == []
+
+
+def figure(page: Page, name: str) -> str:
+    return page.inner_text(f"[data-figure={name}]")
+
+
+def test_the_filters_change_figures_tables_and_charts_and_back(
+    executed: Callable[[str], Path],
+    open_page: Callable[..., tuple[Page, list[str]]],
+    oracle: Expected,
+) -> None:
+    page, wrong = open_page(executed("dashboard").with_suffix(".html"), 1280)
+    page.wait_for_function("document.querySelectorAll('.chart svg').length === 5")
+    before = figure(page, "revenue")
+    bars = page.locator("#top-chart svg .mark-rect path").count()
+    cells = [row for row in oracle["gold.event_cube"] if row[3] == "toys"]
+
+    page.select_option("select[name=category]", "toys")
+    revenue = sum(row[7] for row in cells)
+    assert figure(page, "revenue") == f"{revenue:,.2f}"
+    assert figure(page, "views") == f"{sum(row[5] for row in cells if row[4] == 'page_view'):,}"
+    shown = page.locator("tr[data-category]:visible")
+    assert {shown.nth(i).get_attribute("data-category") for i in range(shown.count())} == {"toys"}
+    page.wait_for_function(f"document.querySelectorAll('#top-chart svg .mark-rect path').length < {bars}")
+    assert page.inner_text("[data-chosen]") == "Shown: toys"
+
+    page.select_option("select[name=day]", "2025-11-17")
+    of_day = [row for row in cells if str(row[0]) == "2025-11-17"]
+    assert figure(page, "revenue") == f"{sum(row[7] for row in of_day):,.2f}"
+
+    page.select_option("select[name=category]", "all")
+    page.select_option("select[name=day]", "all")
+    assert figure(page, "revenue") == before
+    page.wait_for_function(f"document.querySelectorAll('#top-chart svg .mark-rect path').length === {bars}")
+    assert wrong == []
+
+
+def test_without_scripts_the_dashboard_shows_its_pictures_and_all_its_tables(
+    browser: Browser, executed: Callable[[str], Path]
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(executed("dashboard").with_suffix(".html").resolve().as_uri())
+    assert page.locator(".chart img").count() == 5
+    assert page.locator(".chart img").first.is_visible()
+    assert page.locator("tr[data-category]").count() > 400
+    context.close()
