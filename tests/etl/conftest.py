@@ -35,6 +35,10 @@ def spark(buckets: Path) -> Iterator[SparkSession]:
         "spark.sql.warehouse.dir": str(buckets / "warehouse"),
         "spark.log.level": "ERROR",
         "spark.ui.showConsoleProgress": "false",
+        # Plans of a few rows are interpreted faster than compiled. The jobs of the embedded AWS compile them.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.adaptive.enabled": "false",
     }
     for name, value in settings.items():
         builder = builder.config(name, value)

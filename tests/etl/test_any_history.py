@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
-from unittest import mock
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from glue_scripts import capstone_etl as etl
 from tests import oracle, strategies
-from tests.etl.workbench import Killed, Workbench
+from tests.etl.workbench import Workbench, killed_at_change
 
 EXAMPLES = int(os.environ.get("ETL_EXAMPLES", "5"))
 
@@ -45,7 +40,7 @@ def histories(draw: st.DrawFn) -> list[Run]:
         Run(
             dict(objects[start:end]),
             is_reset=draw(st.integers(0, 9)) == 0,
-            killed_at_change=draw(st.one_of(st.none(), st.integers(0, 30))),
+            killed_at_change=draw(st.one_of(st.none(), st.integers(0, 50))),
         )
         for start, end in itertools.pairwise([0, *cuts])
     ]
@@ -55,25 +50,6 @@ def has_lines(data: bytes) -> bool:
     """An object that was emptied under its key is invisible to a bookmark: what it delivered before stays."""
     compressed = data[:2] == b"\x1f\x8b"
     return bool(oracle.delivered_lines(data, compressed=compressed))
-
-
-@contextmanager
-def killed_at_change(number: int | None) -> Iterator[None]:
-    """Stop the run before its n-th change to a bucket: a file moved, deleted or written."""
-    changes = itertools.count()
-
-    def counted(original: Any) -> Any:
-        def change(*arguments: Any) -> Any:
-            if next(changes) == number:
-                raise Killed
-            return original(*arguments)
-
-        return change
-
-    names = ("move", "delete", "write_text")
-    patches = {name: counted(getattr(etl.Bucket, name)) for name in names}
-    with mock.patch.multiple(etl.Bucket, **patches), suppress(Killed):
-        yield
 
 
 @settings(

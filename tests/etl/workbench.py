@@ -127,18 +127,18 @@ class Workbench:
 @contextlib.contextmanager
 def killed(
     owner: Any, name: str, when: Callable[..., bool] = lambda *_: True, after: bool = False
-) -> Iterator[None]:
+) -> Iterator[list[tuple[Any, ...]]]:
     """Stop the run where it calls owner.name with arguments for which `when` is true, before or after it.
 
-    Raises AssertionError when the run never came there.
+    The list holds the arguments then. Raises AssertionError when the run never came there.
     """
     original = getattr(owner, name)
-    stopped = []
+    stopped: list[tuple[Any, ...]] = []
 
     def stopping(*args: Any, **kwargs: Any) -> Any:
         stops = when(*args, **kwargs)
         if stops:
-            stopped.append(name)
+            stopped.append(args)
         if stops and not after:
             raise Killed(name)
         result = original(*args, **kwargs)
@@ -147,5 +147,29 @@ def killed(
         return result
 
     with mock.patch.object(owner, name, stopping), contextlib.suppress(Killed):
-        yield
+        yield stopped
     assert stopped, f"the run never came to {name}"
+
+
+@contextlib.contextmanager
+def killed_at_change(number: int | None) -> Iterator[list[int]]:
+    """Stop the run before its n-th change to a bucket: a file moved, deleted or written.
+
+    The list is empty as long as the run did not come so far.
+    """
+    changes = itertools.count()
+    killed_there: list[int] = []
+
+    def counted(original: Any) -> Any:
+        def change(*arguments: Any) -> Any:
+            if number is not None and next(changes) >= number:
+                killed_there.append(number)
+                raise Killed
+            return original(*arguments)
+
+        return change
+
+    names = ("move", "delete", "write_text")
+    patches = {name: counted(getattr(etl.Bucket, name)) for name in names}
+    with mock.patch.multiple(etl.Bucket, **patches), contextlib.suppress(Killed):
+        yield killed_there
