@@ -77,7 +77,12 @@ class Workbench:
     def path(self, uri: str) -> Path:
         return self.folder / uri.removeprefix("s3://")
 
-    def run(self, bookmark: str = "job-bookmark-enable", job_name: str = "capstone-etl") -> dict[str, Any]:
+    def run(
+        self,
+        bookmark: str = "job-bookmark-enable",
+        job_name: str = "capstone-etl",
+        settings: etl.Settings = etl.DEFAULTS,
+    ) -> dict[str, Any]:
         """One job run. Returns its summary lines by layer; raises what the script raises."""
         os.environ[BOOKMARKS_VARIABLE] = str(self.folder / "bookmarks.sqlite")
         glue_context = GlueContext(self.spark.sparkContext)
@@ -86,7 +91,7 @@ class Workbench:
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
-                etl.run(glue_context, RAW, LAKE)
+                etl.run(glue_context, RAW, LAKE, settings)
             job.commit()
         finally:
             self._restore_session()
@@ -100,17 +105,8 @@ class Workbench:
         self.spark.sparkContext._jsc.sc().conf().remove("spark.files.ignoreCorruptFiles")
 
     def rows(self, table: str) -> list[oracle.Row]:
-        """The rows of a table as Athena would read them: every file below its location, by catalog schema."""
-        location = self.folder / LAKE / etl.TABLES[table].location
-        if not location.exists():
-            return []
-        partitions = pa.schema([(name, pa.int32()) for name in etl.TABLES[table].partitions])
-        files = [str(path) for path in location.rglob("*.parquet")]
-        if not files:
-            return []
-        hive = ds.partitioning(partitions, flavor="hive")
-        data = ds.dataset(files, partitioning=hive, partition_base_dir=str(location)).to_table()
-        return oracle.rows_of(table, data)
+        """The rows of a table; see `rows_of_table`."""
+        return rows_of_table(self.folder / LAKE, table)
 
     def tables(self) -> dict[str, list[oracle.Row]]:
         return {table: sorted(self.rows(table), key=repr) for table in ALL_TABLES}
@@ -122,6 +118,18 @@ class Workbench:
             oracle.assert_same_rows(table, self.rows(table), expected[table])
         leftovers = [path for path in (self.folder / LAKE).glob("_*/**/*") if path.is_file()]
         assert not leftovers, f"the run left {leftovers}"
+
+
+def rows_of_table(lake: Path, table: str) -> list[oracle.Row]:
+    """The rows of a table as Athena would read them: every file below its location, by catalog schema."""
+    location = lake / etl.TABLES[table].location
+    files = [str(path) for path in location.rglob("*.parquet")]
+    if not files:
+        return []
+    partitions = pa.schema([(name, pa.int32()) for name in etl.TABLES[table].partitions])
+    hive = ds.partitioning(partitions, flavor="hive")
+    data = ds.dataset(files, partitioning=hive, partition_base_dir=str(location)).to_table()
+    return oracle.rows_of(table, data)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,102 @@
+"""The script as a job of the embedded AWS: on two worker processes, and with its driver killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from glue_scripts import capstone_etl as etl
+from local_aws.server import LocalAws
+from tests import oracle
+from tests.etl.events import SEARCH, VIEW, line, packed, uri
+from tests.etl.workbench import ALL_TABLES, rows_of_table
+from tests.local_aws.glue_bench import FINAL_STATES, GlueBench
+
+JOB = "capstone-etl"
+KILLS = 1 if "ETL_EXAMPLES" not in os.environ else 20
+FIRST = {
+    "2025-11-18T14:25": packed(line(), line(), line(VIEW), line(user_id="u_2"), b"broken"),
+    "2025-11-18T14:30": packed(line(SEARCH, timestamp="2025-11-17T23:59:59.999999Z"), line(user_id="u_3")),
+}
+# A correction, a repetition and a late event.
+SECOND = {"2025-11-18T14:35": packed(line(user_id="u_3", quantity=5), line(), line(VIEW, user_id="u_9"))}
+
+
+class Shop(GlueBench):
+    """The job under its real script, in buckets of its own."""
+
+    def __init__(self, aws: LocalAws, name: str) -> None:
+        super().__init__(aws, name)
+        self.job, self.objects = f"{JOB}-{name}", dict[str, bytes]()
+        self.create_job(
+            self.job,
+            Path(etl.__file__).read_text(),
+            {"--ANALYTICS_BUCKET": self.target, "--job-bookmark-option": "job-bookmark-enable"},
+        )
+
+    def deliver(self, arrivals: Mapping[str, bytes]) -> None:
+        for arrival, data in arrivals.items():
+            source_file = uri(arrival).replace("s3://raw/", f"s3://{self.source}/")
+            self.objects[source_file] = data
+            self.s3.put_object(Bucket=self.source, Key=source_file.split("/", 3)[3], Body=data)
+
+    def assert_tables_are_right(self, folder: Path) -> None:
+        for key in self.keys(self.target):
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.read(self.target, key))
+        expected = oracle.expected_tables(self.objects)
+        for table in ALL_TABLES:
+            oracle.assert_same_rows(table, rows_of_table(folder, table), expected[table])
+
+
+def processes(main_class: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if main_class in process.cmdline():
+                found.append(process)
+    return found
+
+
+def test_two_worker_processes_make_the_same_tables(aws: LocalAws, tmp_path: Path) -> None:
+    shop = Shop(aws, "workers")
+    shop.deliver(FIRST | SECOND)
+    run_id = shop.start(shop.job, **{"conf": "spark.master=local-cluster[2,1,1024]"})
+    workers = 0
+    while (run := shop.get(shop.job, run_id))["JobRunState"] not in FINAL_STATES:
+        found = processes("org.apache.spark.executor.CoarseGrainedExecutorBackend")
+        workers = max(workers, len(found))
+        time.sleep(0.5)
+    assert run["JobRunState"] == "SUCCEEDED", run
+    assert workers == 2
+    shop.assert_tables_are_right(tmp_path)
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_the_next_run(
+    aws: LocalAws, tmp_path: Path, number: int
+) -> None:
+    shop = Shop(aws, f"killed-{number}")
+    shop.deliver(FIRST)
+    run_id = shop.start(shop.job)
+    shop.wait(shop.job, run_id, "RUNNING")
+    moment = random.uniform(0.5, 12)
+    print(f"killed {moment:.2f} s after RUNNING")
+    time.sleep(moment)
+    for process in processes("org.apache.spark.deploy.SparkSubmit"):
+        if f"spark.app.name={shop.job}" in process.cmdline():
+            process.send_signal(signal.SIGKILL)
+    run = shop.wait(shop.job, run_id)
+    assert run["JobRunState"] == "FAILED" and "SIGKILL" in run["ErrorMessage"], run
+    shop.deliver(SECOND)
+    shop.succeed(shop.job)
+    shop.assert_tables_are_right(tmp_path)
