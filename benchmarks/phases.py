@@ -24,9 +24,9 @@ WHAT = {
     "read_parse": "reading the new lines, parsing and judging them",
     "bronze": "writing events and rejected lines",
     "silver": "cleaning, removing copies, anti-join, writing",
-    "cube": "recomputing the touched days of the cube",
+    "cube": "adding to the cube and to the distinct visitors of the day",
     "gold": "writing the five gold tables",
-    "shutdown": "committing the bookmark and ending Spark",
+    "shutdown": "moving the staged files into place, committing the bookmark, ending Spark",
     "stage_out": "copying what was written to S3",
 }
 _TRANSFER = re.compile(r"Staged (in|out) s3://.* in ([0-9.]+) s")

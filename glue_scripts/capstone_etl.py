@@ -45,6 +45,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
+    BooleanType,
     DataType,
     DateType,
     DecimalType,
@@ -1056,6 +1057,8 @@ def delivered_events(lake: Lake, delivery: Delivery) -> DataFrame:
 
 def repeated_hashes(lake: Lake, delivery: Delivery) -> DataFrame:
     """(identity_hash, is_repeated = true) of the events that were delivered more than once, and computed."""
+    if not delivery.days:
+        return table_of(lake.spark, [], schema(identity_hash=BIGINT, is_repeated=BooleanType()))
     counts = delivered_events(lake, delivery).groupBy("identity_hash").count().where(F.col("count") > 1)
     repeated = counts.select("identity_hash", F.lit(True).alias("is_repeated")).persist()
     repeated.count()
