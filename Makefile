@@ -21,8 +21,7 @@ TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 CODE := benchmarks capstone_pipeline demo.py docs generate_sample_data.py glue_scripts local_aws tests
 
-.PHONY: help venv linters demo report validate dashboard quality explore notebooks diagram test test-long browser lint
-.PHONY: lint-templates format notebook bench docs blog figures up down clean
+.PHONY: help venv linters demo report validate dashboard quality explore notebooks diagram test test-long browser lint lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12

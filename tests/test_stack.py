@@ -122,10 +122,11 @@ def test_the_workgroup_enforces_its_result_location_and_a_scan_limit(stack: Stac
 
 
 def test_log_groups_of_functions_and_job_have_a_retention(stack: Stack) -> None:
-    groups = stack.client("logs").describe_log_groups()["logGroups"]
+    pages = stack.client("logs").get_paginator("describe_log_groups").paginate()
     retention = {
         group["logGroupName"]: group.get("retentionInDays")
-        for group in groups
+        for page in pages
+        for group in page["logGroups"]
         if "tpl-main" in group["logGroupName"]
     }
     assert retention == {
