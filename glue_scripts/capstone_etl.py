@@ -542,6 +542,10 @@ class Lake(Bucket):
             return table_of(self.spark, [], table.columns)
         return self.spark.read.schema(table.columns).parquet(*paths)
 
+    def published(self, table: Table, *globs: str) -> list[str]:
+        """The URIs of the files of a table, as they are now, that match a glob."""
+        return self.matching(*[f"{table.location}/{glob}" for glob in globs])
+
     def stage(self, table: Table, rows: DataFrame) -> list[StagedFile]:
         """Write rows (columns of the table, its partition columns, `slice`) where no reader looks."""
         columns = [*table.columns.names, *table.partitions, "slice"]
@@ -596,7 +600,7 @@ class Publication:
     def files(self, table: Table, *globs: str) -> list[str]:
         """The files of a table that will match a glob: those to be moved too, those to be deleted not."""
         deleted, root = set(self.deletes), self.lake.root
-        published = self.lake.matching(*[f"{table.location}/{glob}" for glob in globs])
+        published = self.lake.published(table, *globs)
         staged = [
             f"{root}/{path}"
             for path, target in self.moves.items()
@@ -654,6 +658,11 @@ def table_of(spark: SparkSession, rows: list[tuple[Any, ...]], columns: StructTy
 
 def day_folder(day: date) -> str:
     return f"year={day:%Y}/month={day:%m}/day={day:%d}"
+
+
+def day_globs(days: Iterable[date]) -> list[str]:
+    """They match the files of these days in a table by day."""
+    return [f"{day_folder(day)}/*" for day in days]
 
 
 def with_day_partition(rows: DataFrame) -> DataFrame:
@@ -1142,7 +1151,7 @@ def silver_files(lake: Lake, day: date) -> list[SilverFile]:
     """The files of a day, as their names tell; one of another name may hold any time of the day."""
     midnight = micros_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
     files = []
-    for uri in lake.matching(f"{TABLES['silver.events_cleaned'].location}/{day_folder(day)}/*"):
+    for uri in lake.published(TABLES["silver.events_cleaned"], *day_globs([day])):
         named = SILVER_FILE.search(uri)
         first, last = map(int, named.groups()) if named else (0, MICROS_OF_A_DAY)
         files.append(SilverFile(uri, midnight + first, midnight + last))
@@ -1174,9 +1183,7 @@ def rebuild_silver(publication: Publication, days: set[date]) -> None:
     held = publication.files(bronze, *[one.glob(bronze) for one in slices])
     copies = clean(lake.read(bronze, held)).where(F.col("event_date").isin(*days))
     staged = stage_silver(lake, distinct_events(copies).select("*", F.lit(NEW_EVENTS).alias("slice")))
-    publication.replace(
-        silver, staged, replaced=lake.matching(*[f"{silver.location}/{day_folder(day)}/*" for day in days])
-    )
+    publication.replace(silver, staged, replaced=lake.published(silver, *day_globs(days)))
 
 
 def compact_silver(lake: Lake, days: Iterable[date]) -> None:
@@ -1196,7 +1203,7 @@ def compact_silver(lake: Lake, days: Iterable[date]) -> None:
                 silver, stage_silver(lake, events.select("*", F.lit(NEW_EVENTS).alias("slice"))), sizes
             )
     if publication.days:
-        globs = [f"{day_folder(day)}/*" for day in publication.days]
+        globs = day_globs(publication.days)
         visitors = with_day_partition(lake.read(DAILY_VISITORS, publication.files(DAILY_VISITORS, *globs)))
         rows = visitors.repartition("event_date").select("*", F.lit("visitors").alias("slice"))
         stage_all(publication, (DAILY_VISITORS, rows, globs))
@@ -1217,18 +1224,15 @@ def publish_gold(
     """
     lake, silver, cube = publication.lake, TABLES["silver.events_cleaned"], TABLES["gold.event_cube"]
     days = days_added_to | days_renewed
-    globs = [f"{day_folder(day)}/*" for day in days]
-    globs_added_to = [f"{day_folder(day)}/*" for day in days_added_to]
+    globs, globs_renewed = day_globs(days), day_globs(days_renewed)
     folders_added_to = set(map(day_folder, days_added_to))
     events = lake.read(
         silver,
         [file.uri for file in added if file.folder in folders_added_to]
-        + publication.files(silver, *[f"{day_folder(day)}/*" for day in days_renewed]),
+        + publication.files(silver, *globs_renewed),
     )
-    cube_before = lake.read(cube, lake.matching(*[f"{cube.location}/{glob}" for glob in globs]))
-    known = lake.read(
-        DAILY_VISITORS, lake.matching(*[f"{DAILY_VISITORS.location}/{glob}" for glob in globs_added_to])
-    )
+    cube_before = lake.read(cube, lake.published(cube, *globs))
+    known = lake.read(DAILY_VISITORS, lake.published(DAILY_VISITORS, *day_globs(days_added_to)))
     cube_of_days = event_cube(events).unionByName(cube_before.where(F.col("event_date").isin(*days_added_to)))
 
     stage_all(
@@ -1237,7 +1241,7 @@ def publish_gold(
         (
             DAILY_VISITORS,
             new_visitors(events, known).select("*", F.lit("visitors").alias("slice")),
-            [f"{day_folder(day)}/*" for day in days_renewed],
+            globs_renewed,
         ),
     )
     cube_now = lake.read(cube, publication.files(cube, *globs))
@@ -1275,7 +1279,7 @@ def stage_all(publication: Publication, *replacements: tuple[Table, DataFrame, l
     lake = publication.lake
     staged = side_by_side(lambda one: lake.stage(one[0], one[1]), replacements)
     for (table, _, globs), files in zip(replacements, staged, strict=True):
-        publication.replace(table, files, lake.matching(*[f"{table.location}/{glob}" for glob in globs]))
+        publication.replace(table, files, lake.published(table, *globs))
 
 
 def one_file_a_day(rows: DataFrame) -> DataFrame:

@@ -53,7 +53,9 @@ class Workbench:
 
     def save(self, name: str) -> None:
         """Remember buckets and bookmark as they are."""
-        shutil.copytree(self.folder, self.folder.parent / f"saved-{name}", dirs_exist_ok=True)
+        saved = self.folder.parent / f"saved-{name}"
+        shutil.rmtree(saved, ignore_errors=True)  # Of another module, perhaps.
+        shutil.copytree(self.folder, saved)
 
     def restore(self, name: str) -> None:
         """Put buckets and bookmark back as they were saved."""
