@@ -1,18 +1,15 @@
-"""The process of one job run: starts Spark's JVM, runs the script as `__main__`, says how it ended.
+"""The process of one job run: connects to a JVM, runs the script as `__main__`, says how it ended.
 
 Started by `local_aws.glue.runner` as `python -m local_aws.glue.driver <spec>`; not for use by hand.
 Its standard input is a leash: the line "go" lets the script begin, and its end (the server is gone) ends the
-whole process group.
+process.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import resource
 import signal
-import subprocess
 import sys
 import threading
 import traceback
@@ -22,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from local_aws.glue.spark import connect_pyspark, start_jvm
+import psutil
 
-_JVM_EXIT_TIMEOUT_SECONDS = 10
+from local_aws.glue.spark import connect_pyspark, renew_jvm
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,10 @@ class DriverSpec:
     """Folders and archives that come before the installed packages."""
     settings: dict[str, str]
     """Spark's configuration."""
-    java_options: list[str]
+    jvm: int
+    """The process of Spark's JVM."""
+    connection: str
+    """The file that tells how to connect to it."""
     run_folder: str
     """For temporary files, and for the marks and logs below."""
 
@@ -63,28 +63,20 @@ class DriverSpec:
         """The script's standard output and standard error."""
         return Path(self.run_folder) / "output.log"
 
-    @property
-    def system_log(self) -> Path:
-        """Spark's own log."""
-        return Path(self.run_folder) / "system.log"
-
 
 def main() -> None:
     """Run the script of the spec named on the command line."""
     spec = DriverSpec(**json.loads(Path(sys.argv[1]).read_text()))
     let_go = threading.Event()
     threading.Thread(target=_follow_leash, args=(_take_leash(), let_go), daemon=True).start()
-    os.environ["PYTHONPATH"] = os.pathsep.join(spec.python_path)  # For Spark's Python workers.
-    connection_info = Path(spec.run_folder) / "connection"
-    with spec.system_log.open("ab") as log:
-        jvm = start_jvm(spec.settings, spec.java_options, connection_info, output=log)
-    # Now, because importing PySpark takes about as long as the JVM needs to start.
+    # Now, because importing PySpark takes about as long as a new JVM needs to start.
     import pyspark.sql  # noqa: F401
 
     from local_aws.glue.failure import describe
 
     try:
-        connect_pyspark(jvm, connection_info)
+        connect_pyspark(Path(spec.connection), lambda: psutil.pid_exists(spec.jvm))
+        renew_jvm(spec.settings)
         let_go.wait()
         _set_python_path(spec)
         spec.started_mark.touch()
@@ -93,18 +85,11 @@ def main() -> None:
     except Exception as failure:
         traceback.print_exc()
         error = describe(failure)
-    if error is not None and jvm.poll() is not None:
-        error = end_of_process("Spark's JVM", jvm.returncode) + f". The script got: {error}"
     sys.stdout.flush()
     sys.stderr.flush()
     staged = spec.result.with_suffix(".tmp")
     staged.write_text(json.dumps({"error": error}))
     staged.replace(spec.result)
-    logging.disable()  # Py4J's threads would complain that the JVM is gone.
-    _end_jvm(jvm)
-    with spec.system_log.open("a") as log:
-        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        log.write(f"The driver used {sum(usage.ru_utime + usage.ru_stime for usage in used):.1f} s of CPU\n")
     os._exit(0)
 
 
@@ -130,7 +115,7 @@ def end_of_process(what: str, exit_code: int) -> str:
 
 
 def _follow_leash(leash: IO[bytes], let_go: threading.Event) -> None:
-    """Let the script begin when told so; end this process and Spark's JVM when the server is gone."""
+    """Let the script begin when told so; end this process and its children when the server is gone."""
     if leash.readline() == b"go\n":
         let_go.set()
         leash.read()
@@ -170,16 +155,6 @@ def _stop_spark() -> None:
     context = SparkContext._active_spark_context
     if context is not None:
         context.stop()
-
-
-def _end_jvm(jvm: subprocess.Popen[bytes]) -> None:
-    assert jvm.stdin is not None
-    jvm.stdin.close()
-    try:
-        jvm.wait(_JVM_EXIT_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        jvm.kill()
-        jvm.wait()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -29,10 +28,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_aws.glue.driver import DriverSpec, end_of_process
+from local_aws.glue.jvms import JvmPool, SparkJvm, cpu_seconds, kill_group
 from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
 from local_aws.glue.mirror import BucketMirror, Transfer
 from local_aws.glue.runs import JobKey, RunRecord, RunStore
-from local_aws.glue.spark import java_options, s3_on_folders
+from local_aws.glue.spark import s3_on_folders
 from local_aws.runtime.awsglue.job import BOOKMARKS_VARIABLE
 
 MASTER_VARIABLE = "LOCAL_AWS_SPARK_MASTER"
@@ -41,7 +41,6 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _RUNTIME = _PROJECT / "local_aws" / "runtime"
 _POLL_SECONDS = 0.1
 _EXIT_TIMEOUT_SECONDS = 20
-_GROUP_TIMEOUT_SECONDS = 5
 _WITHOUT_EFFECT = ("--extra-jars", "--extra-files", "--additional-python-modules", "--enable-spark-ui")
 """Arguments of Glue that change what a job can do there; a run says when it was given one."""
 _SPARK_VARIABLES = (
@@ -89,6 +88,7 @@ class JobRunner:
         self._runs = runs
         self._endpoint_url = endpoint_url
         self._ended = ended
+        self._jvms = JvmPool(folder / "jvms")
         self._stops: dict[str, threading.Event] = {}
 
     def start(self, request: RunRequest) -> None:
@@ -102,7 +102,7 @@ class JobRunner:
         record = request.record
         stop = self._stops.setdefault(record.id, threading.Event())
         try:
-            run = _Run(request, self._folder, self._runs, self._aws(record), stop)
+            run = _Run(request, self._folder, self._runs, self._aws(record), self._jvms, stop)
             state, message = run.execute()
         except Exception as error:
             logger.exception("Run %s of job %s", record.id, record.job.name)
@@ -124,7 +124,7 @@ class JobRunner:
         """End runs that were active when the last server process ended: save what they wrote, say so."""
         for record in leftovers:
             run_folder = _run_folder(self._folder, record)
-            _kill_recorded_process(run_folder)
+            _kill_recorded_processes(run_folder)
             message = "The embedded AWS ended while the run was active. Start the job again."
             try:
                 for bucket in _staged_buckets(run_folder):
@@ -180,13 +180,20 @@ class _Run:
     """One run, from its script's download to its last log line."""
 
     def __init__(
-        self, request: RunRequest, folder: Path, runs: RunStore, aws: _Aws, stop: threading.Event
+        self,
+        request: RunRequest,
+        folder: Path,
+        runs: RunStore,
+        aws: _Aws,
+        jvms: JvmPool,
+        stop: threading.Event,
     ) -> None:
         self._request = request
         self._record = request.record
         self._bookmarks = _bookmarks_path(folder, request.record.job.account, request.record.job.region)
         self._runs = runs
         self._aws = aws
+        self._jvms = jvms
         self._stop = stop
         self._run_folder = _run_folder(folder, request.record)
         self._temporary = self._run_folder / "tmp"
@@ -199,11 +206,8 @@ class _Run:
     def execute(self) -> tuple[str, str]:
         """Run to the end; returns JobRunState and ErrorMessage, which are stored by then."""
         self._temporary.mkdir(parents=True)
-        for file, kind in (("output.log", "output"), ("system.log", "error")):
-            group = f"{self._request.log_prefix}/{kind}"
-            self._followers.append(
-                LogFollower(self._aws.logs, self._run_folder / file, group, self._record.id)
-            )
+        self._follow(self._run_folder / "output.log", "output")
+        self._follow(self._system_log, "error")
         try:
             state, message = self._drive()
         except JobCannotRun as error:
@@ -222,36 +226,77 @@ class _Run:
         shutil.rmtree(self._run_folder, ignore_errors=True)
         return state, message
 
-    def _drive(self) -> tuple[str, str]:
-        """Start the driver and see it to its end, however that comes about. Raises JobCannotRun."""
-        spec = self._prepare()
-        process = self._spawn(spec)
-        try:
-            return self._supervise(process, spec)
-        finally:
-            _end_processes(process, patience=_EXIT_TIMEOUT_SECONDS if spec.result.exists() else 0)
+    def _follow(self, file: Path, kind: str) -> LogFollower:
+        """Send a file's lines to the run's log stream of this kind, from now on."""
+        group = f"{self._request.log_prefix}/{kind}"
+        follower = LogFollower(self._aws.logs, file, group, self._record.id)
+        self._followers.append(follower)
+        return follower
 
-    def _prepare(self) -> DriverSpec:
-        """Fetch the script and what belongs to it, and work out how to run it. Raises JobCannotRun."""
+    def _drive(self) -> tuple[str, str]:
+        """Give the script a JVM, and see it to its end, however that comes about. Raises JobCannotRun."""
+        script, settings = self._prepare()
+        jvm = self._jvms.take(settings, self._jvm_environment())
+        log = self._follow(jvm.log, "error")
+        used_before = cpu_seconds(jvm.process.pid)
+        state = "FAILED"
+        try:
+            spec = self._spec(script, settings, jvm)
+            process = self._spawn(spec)
+            try:
+                state, message = self._supervise(process, spec)
+            finally:
+                _end_processes(process, patience=_EXIT_TIMEOUT_SECONDS if spec.result.exists() else 0)
+            if state == "FAILED" and jvm.has_ended():
+                end = end_of_process("Spark's JVM", jvm.process.returncode)
+                message = f"{end}. The script got: {message}"
+            self._log(f"Spark's JVM used {cpu_seconds(jvm.process.pid) - used_before:.1f} s of CPU")
+            return state, message
+        finally:
+            if state != "SUCCEEDED":
+                jvm.end()
+            log.close()
+            self._followers.remove(log)
+            if state == "SUCCEEDED":
+                self._jvms.give_back(jvm)
+
+    def _prepare(self) -> tuple[Path, dict[str, str]]:
+        """Fetch the script, see what it needs; returns its file, Spark's settings. Raises JobCannotRun."""
         script = self._fetch(self._request.script_location, self._run_folder / "script", "script")
         named = self._buckets_named(script.read_text(errors="replace"))
         self._mirrors = [BucketMirror(self._aws.s3, bucket, self._workspace) for bucket in named]
-        settings = self._settings({mirror.bucket: mirror.folder for mirror in self._mirrors})
         for name in _WITHOUT_EFFECT:
             if self._request.arguments.get(name):
                 self._log(f"{name} has no effect in the embedded AWS")
+        return script, self._settings({mirror.bucket: mirror.folder for mirror in self._mirrors})
+
+    def _spec(self, script: Path, settings: dict[str, str], jvm: SparkJvm) -> DriverSpec:
+        """What the driver has to know. Raises JobCannotRun."""
+        python_path = [os.fspath(script.parent), *self._libraries(), os.fspath(_RUNTIME)]
         return DriverSpec(
             script=os.fspath(script),
             arguments=[token for pair in self._request.arguments.items() for token in pair],
-            python_path=[os.fspath(script.parent), *self._libraries(), os.fspath(_RUNTIME)],
-            settings=settings,
-            java_options=java_options(settings, self._temporary),
+            python_path=python_path,
+            # Spark's Python workers find what the script finds.
+            settings={"spark.executorEnv.PYTHONPATH": os.pathsep.join(python_path), **settings},
+            jvm=jvm.process.pid,
+            connection=os.fspath(jvm.connection),
             run_folder=os.fspath(self._run_folder),
         )
 
+    def _jvm_environment(self) -> dict[str, str]:
+        """The environment variables of Spark's JVM and of its Python workers."""
+        without = (*_SPARK_VARIABLES, "PYTHONPATH")
+        environment = {name: value for name, value in os.environ.items() if name not in without}
+        return {
+            **environment,
+            **self._aws.environment,
+            "PYSPARK_PYTHON": sys.executable,
+            "TZ": "UTC",  # As on Glue.
+        }
+
     def _spawn(self, spec: DriverSpec) -> subprocess.Popen[bytes]:
-        """Start the driver; its JVM comes up while objects are staged in."""
-        environment = {name: value for name, value in os.environ.items() if name not in _SPARK_VARIABLES}
+        """Start the driver; it connects to its JVM while objects are staged in."""
         with spec.output_log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "local_aws.glue.driver", os.fspath(spec.write())],
@@ -261,19 +306,15 @@ class _Run:
                 cwd=self._temporary,
                 start_new_session=True,
                 env={
-                    **environment,
-                    **self._aws.environment,
+                    **self._jvm_environment(),
                     BOOKMARKS_VARIABLE: os.fspath(self._bookmarks),
                     "PYTHONPATH": os.fspath(_PROJECT),
                     "PYTHONUNBUFFERED": "1",
-                    "SPARK_LOCAL_DIRS": os.fspath(self._temporary),
-                    "PYSPARK_PYTHON": sys.executable,
                     "TMPDIR": os.fspath(self._temporary),
-                    "TZ": "UTC",  # As on Glue.
                 },
             )
-        created = psutil.Process(process.pid).create_time()
-        (self._run_folder / "process.json").write_text(json.dumps({"pid": process.pid, "created": created}))
+        created = {pid: psutil.Process(pid).create_time() for pid in (process.pid, spec.jvm)}
+        (self._run_folder / "processes.json").write_text(json.dumps(list(created.items())))
         return process
 
     def _supervise(self, process: subprocess.Popen[bytes], spec: DriverSpec) -> tuple[str, str]:
@@ -439,7 +480,7 @@ def _end_processes(process: subprocess.Popen[bytes], patience: float) -> None:
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    _kill_group(process.pid)
+    kill_group(process.pid)
     process.wait()
     if process.stdin:
         with contextlib.suppress(BrokenPipeError):
@@ -447,25 +488,16 @@ def _end_processes(process: subprocess.Popen[bytes], patience: float) -> None:
     psutil.wait_procs(family, timeout=_EXIT_TIMEOUT_SECONDS)
 
 
-def _kill_group(leader: int) -> None:
-    """Kill a driver's process group (Spark's JVM is in it) and wait until it is gone."""
-    deadline = time.monotonic() + _GROUP_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(leader, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # PermissionError: only a zombie is left (macOS).
-            return
-        time.sleep(0.02)
-
-
-def _kill_recorded_process(run_folder: Path) -> None:
-    """Kill a driver that outlived the server which had started it, if it is still that process."""
+def _kill_recorded_processes(run_folder: Path) -> None:
+    """Kill a driver and a JVM that outlived the server which had started them, if they still are those."""
     try:
-        recorded = json.loads((run_folder / "process.json").read_text())
-        if psutil.Process(recorded["pid"]).create_time() == recorded["created"]:
-            _kill_group(recorded["pid"])
-    except (FileNotFoundError, psutil.NoSuchProcess):
+        recorded = json.loads((run_folder / "processes.json").read_text())
+    except FileNotFoundError:
         return
+    for pid, created in recorded:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).create_time() == created:
+                kill_group(pid)
 
 
 def _staged_buckets(run_folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -15,9 +16,9 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
@@ -106,8 +107,8 @@ def map_buckets(session: SparkSession, buckets: Mapping[str, Path]) -> None:
         configuration.set(name.removeprefix("spark.hadoop."), value)
 
 
-def java_options(settings: Mapping[str, str], temporary: Path) -> list[str]:
-    """JVM options for a short-lived driver: ours, and those that Spark's launcher makes of the settings.
+def java_options(settings: Mapping[str, str]) -> list[str]:
+    """JVM options for a driver: ours, and those that Spark's launcher makes of the settings.
 
     Memory is spark.driver.memory, else LOCAL_AWS_SPARK_DRIVER_MEMORY, else a quarter of the machine's, from 1
     to 4 GiB.
@@ -118,8 +119,6 @@ def java_options(settings: Mapping[str, str], temporary: Path) -> list[str]:
         "-XX:+UseParallelGC",
         *_HESITANT_COMPILER,
         "-Duser.timezone=UTC",  # As on Glue.
-        f"-Djava.io.tmpdir={temporary}",
-        f"-Dderby.system.home={temporary}",
         *shlex.split(settings.get("spark.driver.extraJavaOptions", "")),
     ]
 
@@ -135,8 +134,11 @@ def start_jvm(
     connection_info: Path,
     output: IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
+    working_folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start Spark's JVM for PySpark; it writes where it listens to `connection_info` and ends with its stdin.
+
+    With `working_folder` it is a process group of its own, which works there.
 
     It is what `spark-submit pyspark-shell` ends up running, without the shell scripts and the extra JVM that
     only work out this command line.
@@ -163,6 +165,8 @@ def start_jvm(
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
+        cwd=working_folder,
+        start_new_session=working_folder is not None,
         env={
             **(os.environ if environment is None else environment),
             "SPARK_HOME": os.fspath(spark_home()),
@@ -174,12 +178,12 @@ def start_jvm(
     )
 
 
-def connect_pyspark(jvm: subprocess.Popen[bytes], connection_info: Path) -> None:
+def connect_pyspark(connection_info: Path, is_alive: Callable[[], bool]) -> None:
     """Wait for the JVM and make PySpark in this process use it. Raises SparkDidNotStart."""
     deadline = time.monotonic() + _GATEWAY_TIMEOUT_SECONDS
     while not connection_info.exists():
-        if jvm.poll() is not None:
-            raise SparkDidNotStart(f"Spark's JVM ended with exit code {jvm.returncode} before it was ready")
+        if not is_alive():
+            raise SparkDidNotStart("Spark's JVM ended before it was ready")
         if time.monotonic() > deadline:
             raise SparkDidNotStart(f"Spark's JVM did not answer within {_GATEWAY_TIMEOUT_SECONDS} s")
         time.sleep(0.01)
@@ -187,6 +191,36 @@ def connect_pyspark(jvm: subprocess.Popen[bytes], connection_info: Path) -> None
     port, length = struct.unpack_from(">ii", content)
     os.environ[GATEWAY_PORT_VARIABLE] = str(port)
     os.environ[GATEWAY_SECRET_VARIABLE] = content[8 : 8 + length].decode()
+
+
+def renew_jvm(settings: Mapping[str, str]) -> None:
+    """Make the JVM that PySpark uses as good as new, with these Spark settings and no others.
+
+    Compiled code is what remains of an earlier run. To be called before the first SparkContext.
+    """
+    from pyspark import SparkContext
+
+    SparkContext._ensure_initialized()
+    server: Any = SparkContext._gateway.java_gateway_server  # type: ignore[union-attr]
+    jvm: Any = SparkContext._jvm
+    _forget_objects(server.getGateway())
+    system = jvm.java.lang.System
+    for name in system.getProperties().stringPropertyNames():
+        if name.startswith("spark."):
+            system.clearProperty(name)
+    for name, value in settings.items():
+        system.setProperty(name, value)
+    jvm.org.apache.hadoop.fs.FileSystem.closeAll()  # They remember which folder a bucket was.
+    jvm.org.apache.logging.log4j.core.config.Configurator.reconfigure()
+
+
+def _forget_objects(gateway: Any) -> None:
+    """Let the JVM forget what Py4J holds for earlier processes: objects o0, o1 and so on up to this one."""
+    bindings = gateway.getBindings()
+    first_of_ours = int(gateway._target_id[1:])
+    for name in list(bindings):
+        if re.fullmatch(r"o\d+", name) and int(name[1:]) < first_of_ours:
+            bindings.remove(name)
 
 
 def start_gateway(
@@ -198,10 +232,10 @@ def start_gateway(
     """
     folder = Path(tempfile.mkdtemp(prefix=f"spark-{secrets.token_hex(4)}-"))
     if options is None:
-        options = java_options(settings, Path(tempfile.gettempdir()))
+        options = java_options(settings)
     try:
         jvm = start_jvm(settings, options, folder / "connection")
-        connect_pyspark(jvm, folder / "connection")
+        connect_pyspark(folder / "connection", lambda: jvm.poll() is None)
     finally:
         shutil.rmtree(folder)
     return jvm

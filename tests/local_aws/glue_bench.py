@@ -6,7 +6,9 @@ import textwrap
 import time
 from typing import Any
 
-from local_aws.server import LocalAws
+import psutil
+
+from local_aws.server import LocalAws, ServerRecord, StatePaths
 
 FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT")
 
@@ -116,3 +118,10 @@ class GlueBench:
 
     def read(self, bucket: str, key: str) -> bytes:
         return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def spark_jvms(aws: LocalAws) -> list[psutil.Process]:
+    """The JVMs of a server: those of its active runs, and an idle one."""
+    record = ServerRecord.read(StatePaths(aws.state_dir).record)
+    assert record is not None
+    return [child for child in psutil.Process(record.pid).children() if "java" in child.name()]

@@ -16,7 +16,7 @@ from local_aws.glue import api
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import JobKey, RunStore
 from local_aws.server import LocalAws, running_server
-from tests.local_aws.glue_bench import PREAMBLE, GlueBench
+from tests.local_aws.glue_bench import PREAMBLE, GlueBench, spark_jvms
 
 Json = dict[str, Any]
 
@@ -249,7 +249,9 @@ def test_arguments_are_merged_as_glue_merges_them(bench: GlueBench) -> None:
     }
 
 
-def test_a_stopped_run_ends_with_its_processes_and_keeps_what_it_wrote(bench: GlueBench) -> None:
+def test_a_stopped_run_ends_with_its_processes_and_keeps_what_it_wrote(
+    aws: LocalAws, bench: GlueBench
+) -> None:
     bench.create_job(
         "endless",
         """
@@ -267,8 +269,9 @@ def test_a_stopped_run_ends_with_its_processes_and_keeps_what_it_wrote(bench: Gl
     while not (output := bench.output("endless", run_id)):
         time.sleep(0.1)
     driver = psutil.Process(int(output[0].split()[1]))
-    family = [driver, *driver.children(recursive=True)]
-    assert any("java" in process.name() for process in family)
+    jvms = spark_jvms(aws)
+    assert len(jvms) == 1
+    family = [driver, *driver.children(recursive=True), *jvms]
     answer = bench.glue.batch_stop_job_run(JobName="endless", JobRunIds=[run_id, "jr_unknown"])
     assert [stopped["JobRunId"] for stopped in answer["SuccessfulSubmissions"]] == [run_id]
     assert [error["ErrorDetail"]["ErrorCode"] for error in answer["Errors"]] == ["EntityNotFoundException"]
@@ -388,7 +391,8 @@ print("nothing new")
         driver = psutil.Process(int(output[0].split()[1]))
         server = driver.parent()
         assert server is not None
-        family = [driver, *driver.children(recursive=True)]
+        family = server.children(recursive=True)
+        assert driver in family and spark_jvms(aws)[0] in family
         time.sleep(4)  # The server writes its state every few seconds.
         server.kill()
         psutil.wait_procs(family, timeout=10)

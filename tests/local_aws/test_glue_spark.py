@@ -21,17 +21,17 @@ def test_java_comes_from_its_wheel_and_is_17() -> None:
 
 
 def test_memory_is_the_jobs_else_the_environments_else_a_share_of_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(MEMORY_VARIABLE, raising=False)
-    assert any(option.startswith("-Xmx") and option.endswith("m") for option in java_options({}, tmp_path))
+    assert any(option.startswith("-Xmx") and option.endswith("m") for option in java_options({}))
     monkeypatch.setenv(MEMORY_VARIABLE, "3g")
-    assert "-Xmx3g" in java_options({}, tmp_path)
-    assert "-Xmx5g" in java_options({"spark.driver.memory": "5g"}, tmp_path)
+    assert "-Xmx3g" in java_options({})
+    assert "-Xmx5g" in java_options({"spark.driver.memory": "5g"})
 
 
-def test_the_jobs_own_java_options_come_last_and_so_win(tmp_path: Path) -> None:
-    options = java_options({"spark.driver.extraJavaOptions": "-Xss4m -Da='b c'"}, tmp_path)
+def test_the_jobs_own_java_options_come_last_and_so_win() -> None:
+    options = java_options({"spark.driver.extraJavaOptions": "-Xss4m -Da='b c'"})
     assert options[-2:] == ["-Xss4m", "-Da=b c"]
 
 
