@@ -19,7 +19,7 @@ LINTERS := .venv-linters
 LINTERS_STAMP := $(LINTERS)/installed
 TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
-CODE := benchmarks capstone_pipeline demo.py docs generate_sample_data.py glue_scripts local_aws tests
+CODE := benchmarks capstone_pipeline demo.py docs generate_sample_data.py glue_scripts local_aws notebooks tests
 
 .PHONY: help venv linters demo report validate dashboard quality explore notebooks diagram test test-long browser lint lint-templates format notebook bench docs blog figures up down clean
 
@@ -64,8 +64,8 @@ quality: venv  ## rejects, duplicates, late events, freshness: output/data_quali
 explore: venv  ## a first look at sample-data, without AWS: output/explore_events.html
 	@$(RUN) --notebook notebooks/explore_events.ipynb
 
-notebooks: venv  ## run the notebooks of notebooks/ and keep their outputs in them, as they are committed
-	@for name in explore_events validate_results dashboard data_quality; do $(RUN) --keep-outputs --notebook notebooks/$$name.ipynb; done
+notebooks: notebook  ## run all notebooks on an embedded AWS of their own and keep the outputs in them, to be committed
+	@$(BIN)/python -m notebooks.renew
 
 diagram: venv  ## draw the picture of the architecture anew: docs/images/architecture.svg and .png
 	@$(BIN)/python docs/images/architecture.py

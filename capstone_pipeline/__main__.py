@@ -58,8 +58,6 @@ def run_report(options: argparse.Namespace) -> int:
     for line in report.headlines(executed):
         print(f"  {line}")
     print(f"Report: {report.render_html(executed)}")
-    if options.keep_outputs:
-        report.keep_outputs(executed, options.notebook)
     return 0
 
 
@@ -131,10 +129,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--check", action="store_true", help="only say whether they are the same")
         if run in (run_report, run_check):
             command.add_argument("--student-id", default="demo")
-        if run is run_report:
-            command.add_argument(
-                "--keep-outputs", action="store_true", help="put the outputs into the notebook itself, too"
-            )
         if run in (run_report, run_blog):
             command.add_argument("--output-dir", type=Path, default=Path("output"))
         if run is run_docs:

@@ -28,6 +28,7 @@ UNUSUAL_SCORE = 3.5
 """Modified z-score from which a value is an outlier (Iglewicz and Hoaglin, 1993)."""
 
 TABLE_ROWS = 500
+WEAK_LISTED = 5
 
 BY_CATEGORY, BY_DAY = {"category": "category"}, {"event_date": "day"}
 """Which filter hides the rows of a table, by the column that it looks at."""
@@ -193,7 +194,7 @@ def funnel(shop: ShopData) -> Panel:
         f"<li><b>{html.escape(row.product_id)}</b> ({html.escape(row.category)}): {row.views:,} views, "
         f"{row.rate:.1%} of them led to a cart. At the shop's rate it would have been put into "
         f"{row.missed_carts:,.0f} more carts.</li>"
-        for row in weak.head(5).itertuples()
+        for row in weak.head(WEAK_LISTED).itertuples()
     )
     headline = (
         f"{plural(len(weak), 'product')} among the most viewed {'sells' if len(weak) == 1 else 'sell'} "
@@ -202,6 +203,7 @@ def funnel(shop: ShopData) -> Panel:
         if len(weak)
         else f"No much-viewed product falls far below the shop's rate of {overall:.1%} carts per view."
     )
+    listed = f"The {WEAK_LISTED} that miss the most carts:" if len(weak) > WEAK_LISTED else ""
     categories = _by_category(products)
     best, worst = categories.iloc[0], categories.iloc[-1]
     spread = (
@@ -216,7 +218,7 @@ def funnel(shop: ShopData) -> Panel:
         f"{', '.join(weak['product_id']) or 'none'}."
     )
     content = (
-        f'<div class="insight">{html.escape(headline)}<ul>{missing}</ul>{html.escape(spread)}</div>'
+        f'<div class="insight">{html.escape(headline)} {listed}<ul>{missing}</ul>{html.escape(spread)}</div>'
         + _beside(
             _table(categories, 20, BY_CATEGORY),
             "funnel-chart",

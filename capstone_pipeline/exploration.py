@@ -112,7 +112,7 @@ def event_mix(raw: RawFiles) -> Panel:
     )
     plot = bar_plot("Events by type", "events", _pairs(table, "event_type", "event_count"))
     return _beside(
-        table, plot, "\n".join(f"{row.event_type}: {row.event_count:,}" for row in table.itertuples())
+        table, plot, ", ".join(f"{row.event_type}: {row.event_count:,}" for row in table.itertuples())
     )
 
 
@@ -190,7 +190,10 @@ def bad_lines(raw: RawFiles) -> Panel:
         if len(table)
         else ""
     )
-    return Panel(f"<div>{words}</div>{_text_table(table)}{plot}", words)
+    content = (
+        f'<div>{words}</div><div class="examples">{_text_table(table)}</div><div class="plot">{plot}</div>'
+    )
+    return Panel(content, words)
 
 
 def _beside(table: pd.DataFrame, plot: str, words: str) -> Panel:

@@ -29,6 +29,7 @@ from capstone_pipeline.errors import (
 )
 from capstone_pipeline.render import (
     Shown,
+    age,
     badge,
     duration,
     facts_table,
@@ -44,7 +45,8 @@ GLUE_VERSION = "5.1"
 WORKER_TYPE = "G.1X"
 MAX_WORKERS = 10
 TIMEOUT_MINUTES = 60
-LAYERS = ("bronze", "silver", "gold")
+RUN_STEPS = ("bronze", "silver", "gold", "publication")
+"""What a run goes through, as its summary lines name it: the layers, then all their files into place."""
 ACTIVE_STATES = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
 
 _SUMMARY_START = '{"layer": '
@@ -261,7 +263,7 @@ class JobRun(Shown):
 
 @dataclass(frozen=True, repr=False)
 class RunResult(Shown):
-    """A run that succeeded, with the counters that the script printed for each layer that it came to."""
+    """A run that succeeded, with the counters that the script printed for each step that it came to."""
 
     run_id: str
     started: datetime
@@ -332,7 +334,7 @@ def wait_for_job_run(
     poll_seconds: float = 5.0,
     show: Callable[[str], None] | None = None,
 ) -> RunResult:
-    """Wait until a run has ended, showing its state, the elapsed time and the layer it is at.
+    """Wait until a run has ended, showing its state, the elapsed time and the step it is at.
 
     Parameters
     ----------
@@ -357,7 +359,8 @@ def wait_for_job_run(
             status = glue.get_job_run(JobName=stack.glue_job_name, RunId=run.run_id)["JobRun"]
         state, elapsed = status["JobRunState"], _elapsed_seconds(status)
         summary = log.summary()
-        show(progress(state, elapsed, LAYERS, len(summary), str(run) if run.attached else ""))
+        steps_done = sum(step in summary for step in RUN_STEPS)
+        show(progress(state, elapsed, RUN_STEPS, steps_done, str(run) if run.attached else ""))
         if state not in ACTIVE_STATES:
             break
         if time.monotonic() >= deadline:
@@ -381,7 +384,7 @@ def wait_for_job_run(
 
 
 def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:
-    """The counters of each layer: the JSON lines that the script prints, among all lines of a run's log."""
+    """The counters of each step: the JSON lines that the script prints, among all lines of a run's log."""
     counters = [json.loads(line) for line in lines if line.startswith(_SUMMARY_START)]
     return {counter.pop("layer"): counter for counter in counters}
 
@@ -417,7 +420,7 @@ class _RunLog:
         while True:
             summary = self.summary()
             nothing_new = summary.get("bronze", {}).get("files") == 0
-            if nothing_new or LAYERS[-1] in summary or time.monotonic() >= deadline:
+            if nothing_new or RUN_STEPS[-1] in summary or time.monotonic() >= deadline:
                 return summary
             time.sleep(1)
 
@@ -465,7 +468,11 @@ def _run_failed(aws: Connection, stack: StackOutputs, run: JobRun, status: dict[
 
 
 def _counter(name: str, value: Any) -> str:
-    """One counter of a layer as words: "rows in: 60,000", "days: 2025-11-18"."""
+    """One counter of a step as words: "rows in: 60,000", "days: 2025-11-18", "took: 1.3 s"."""
+    if name == "seconds":
+        return f"took: {value:.1f} s"
+    if name.endswith("_seconds") and isinstance(value, int):
+        name, value = name.removesuffix("_seconds"), age(value)
     name = name.replace("_", " ")
     if isinstance(value, list):
         return f"{name}: {', '.join(str(item) for item in value) or 'none'}"

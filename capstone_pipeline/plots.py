@@ -17,12 +17,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import HOURLY, AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C959F"
 CATEGORY_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#8A7A00", "#000000")
 MOST_BARS = 48
 """More hours or days than this are drawn as a line."""
+
+FEW_HOURS = 8
+"""Up to so many hours, each is labelled with its time and its revenue."""
 
 WEEK = pd.Timedelta(days=7)
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
@@ -52,8 +55,9 @@ def bar_plot(title: str, unit: str, values: Mapping[str, float], limit: float | 
     axes.invert_yaxis()
     axes.margins(x=0.14)
     if limit is not None:
-        axes.axvline(limit, color=GREY, linewidth=1, linestyle="--", label=f"limit: {limit:g}")
-        axes.legend(frameon=False, fontsize=9, loc="lower right")
+        axes.axvline(limit, color=GREY, linewidth=1, linestyle="--")
+        beside = axes.get_xaxis_transform()
+        axes.text(limit, 0.97, f" limit: {limit:g}", transform=beside, va="top", fontsize=9)
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel(unit)
     axes.xaxis.set_major_formatter(
@@ -127,7 +131,7 @@ def _name_points(axes: Axes, points: pd.DataFrame) -> None:
         axes.annotate(
             str(point.product_id),
             (point.views, point.rate),
-            xytext=[(-7, -3), (7, -11), (7, 5)][number % 3],
+            xytext=[(-7, -3), (7, -7), (7, 5)][number % 3],
             textcoords="offset points",
             ha="right" if number == 0 else "left",
             color=RED,
@@ -148,13 +152,18 @@ def plot_hourly_revenue(axes: Axes, frame: pd.DataFrame) -> str:
     newest = everything[everything.index > everything.index[-1] - WEEK]
     revenue = newest.asfreq("h", fill_value=0.0)
     if len(revenue) <= MOST_BARS:
-        axes.bar(revenue.index, revenue, color=BLUE, width=0.8 / 24)
+        bars = axes.bar(revenue.index, revenue, color=BLUE, width=0.8 / 24)
+        if len(revenue) <= FEW_HOURS:
+            axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=9)
     else:
         axes.plot(revenue.index, revenue, color=BLUE, linewidth=1.2)
     hours = AutoDateLocator(minticks=3, maxticks=8)
     hours.intervald[HOURLY] = [1, 2, 3, 4, 6, 12]
-    axes.xaxis.set_major_locator(FixedLocator(date2num(revenue.index)) if len(revenue) <= 8 else hours)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(hours))
+    if len(revenue) <= FEW_HOURS:
+        axes.set_xticks(date2num(revenue.index), _hour_labels(revenue.index))
+    else:
+        axes.xaxis.set_major_locator(hours)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(hours))
     is_part = len(newest) < len(everything)
     axes.set_title(f"Revenue by hour{', newest 7 days' if is_part else ''}", loc="left", fontsize=11)
     axes.set_xlabel("Hour (UTC)")
@@ -165,6 +174,14 @@ def plot_hourly_revenue(axes: Axes, frame: pd.DataFrame) -> str:
         f"Revenue of {len(newest)} hours, {revenue.sum():,.2f} USD in all. The best hour is "
         f"{revenue.idxmax():%Y-%m-%d %H:%M} UTC with {revenue.max():,.2f} USD."
     )
+
+
+def _hour_labels(hours: pd.DatetimeIndex) -> list[str]:
+    """Every hour, and the day below the first hour of each day."""
+    return [
+        f"{hour:%H:%M}\n{hour:%Y-%m-%d}" if number == 0 or hour.hour == 0 else f"{hour:%H:%M}"
+        for number, hour in enumerate(hours)
+    ]
 
 
 def plot_top_products(axes: Axes, frame: pd.DataFrame) -> str:

@@ -24,7 +24,7 @@ from capstone_pipeline.recompute import (
     list_raw_objects,
     partition_filter,
 )
-from capstone_pipeline.render import Panel, Shown, badge, block, data_table, duration, plural, shortened, when
+from capstone_pipeline.render import Panel, Shown, age, badge, block, data_table, plural, shortened, when
 from capstone_pipeline.stack import Connection, StackOutputs
 
 SAMPLE_LINES = 12
@@ -150,7 +150,7 @@ def measure(deliveries: Deliveries, limits: Limits, as_of: datetime | None = Non
     files, now = deliveries.files, as_of or datetime.now(UTC)
     accepted, rejected = int(files["accepted"].sum()), int(files["rejected"].sum())
     events, late = int(files["events"].sum()), int(files["late"].sum())
-    age = (now - deliveries.newest_event).total_seconds()
+    seconds = (now - deliveries.newest_event).total_seconds()
     return Measures(
         (
             _percent("Rejected lines", rejected, accepted + rejected, limits.rejected_percent),
@@ -158,10 +158,10 @@ def measure(deliveries: Deliveries, limits: Limits, as_of: datetime | None = Non
             _percent(f"Events later than {limits.late_minutes} min", late, events, limits.late_percent),
             Measure(
                 "Age of the newest event",
-                age / 60,
+                seconds / 60,
                 limits.age_minutes,
-                _age(age),
-                duration(limits.age_minutes * 60),
+                age(seconds),
+                f"{limits.age_minutes:g} min",
             ),
         )
     )
@@ -183,9 +183,10 @@ def rejected_lines(deliveries: Deliveries, limits: Limits) -> Panel:
     worst = rejects.sort_values(["line_count", "source_file", "reason"], ascending=[False, True, True])
     samples = worst.head(SAMPLE_LINES).assign(source_file=worst["source_file"].map(_short))
     words = f"{int(by_reason['line_count'].sum()):,} rejected lines, for {plural(len(by_reason), 'reason')}."
+    plot = bar_plot("Rejected lines by raw object", "percent of its lines", share, limits.rejected_percent)
     content = (
         f"<div>{words}</div>{_wide(by_reason)}"
-        + bar_plot("Rejected lines by raw object", "percent of its lines", share, limits.rejected_percent)
+        + f'<div class="plot">{plot}</div>'
         + f"<div>Where most of one kind come from, with a sample line:</div>{_wide(samples)}"
     )
     return Panel(content, words)
@@ -225,7 +226,7 @@ def freshness(deliveries: Deliveries, as_of: datetime | None = None) -> Panel:
     """How old the newest event, the newest raw object and the last successful run are."""
     now = as_of or datetime.now(UTC)
     rows = [
-        (name, when(moment), _age((now - moment).total_seconds()))
+        (name, when(moment), age((now - moment).total_seconds()))
         for name, moment in (
             ("newest event in silver", deliveries.newest_event),
             ("newest raw object", deliveries.newest_arrival),
@@ -234,7 +235,7 @@ def freshness(deliveries: Deliveries, as_of: datetime | None = None) -> Panel:
     ]
     table = pd.DataFrame(rows, columns=["what", "when", "age"])
     content = data_table(table, show_names=False) + f'<div class="note">as of {when(now)}</div>'
-    return Panel(content, "\n".join(f"{name}: {moment}, {age} ago" for name, moment, age in rows))
+    return Panel(content, "\n".join(f"{name}: {moment}, {since} ago" for name, moment, since in rows))
 
 
 # --- Asking -------------------------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ def _by_day_panel(title: str, unit: str, table: pd.DataFrame, limit: float) -> P
 
 def _wide(table: pd.DataFrame) -> str:
     table = table.assign(example=table["example"].map(shortened, na_action="ignore"))
-    return f'<div class="lines">{data_table(table, SAMPLE_LINES + 8, show_names=False)}</div>'
+    return f'<div class="lines examples">{data_table(table, SAMPLE_LINES + 8, show_names=False)}</div>'
 
 
 def _percent(name: str, part: int, whole: int, limit: float) -> Measure:
@@ -314,11 +315,6 @@ def _percent(name: str, part: int, whole: int, limit: float) -> Measure:
 
 def _share(part: int, whole: int) -> Decimal:
     return Decimal(int(part)) / Decimal(int(whole)) if whole else Decimal(0)
-
-
-def _age(seconds: float) -> str:
-    days = int(seconds // 86_400)
-    return plural(days, "day") if days else duration(seconds)
 
 
 def _short(uri: str) -> str:

@@ -30,9 +30,9 @@ font-size:11px}
 .cap .note{opacity:.7;font-size:12px;margin:.2em 0}
 .cap .pair{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}
 .cap .pair>div{overflow-x:auto;max-width:100%}
-.cap .pair img{max-width:100%;height:auto;background:#fff;border-radius:6px;padding:6px;
+.cap .plot{flex:1 1 420px;min-width:min(420px,100%);margin:.4em 0;overflow-x:auto}
+.cap .plot>img{max-width:100%;height:auto;background:#fff;border-radius:6px;padding:6px;
 box-sizing:border-box}
-.cap .plot{flex:1 1 420px;min-width:min(420px,100%)}
 .cap .badge{display:inline-block;min-width:5.5em;padding:0 .7em;border-radius:1em;text-align:center;
 font-size:12px;font-weight:600;color:#fff;background:#57606a}
 .cap .good{background:#00714f}.cap .busy{background:#0072b2}.cap .bad{background:#b3400a}
@@ -45,18 +45,22 @@ background:var(--jp-border-color2,#d8dee4)}
 .cap .card small{opacity:.7;font-size:12px}
 .cap .filters{display:flex;flex-wrap:wrap;gap:.6em 1.2em;align-items:baseline}
 .cap .filters select{font:inherit;padding:.2em .5em;margin-left:.3em;max-width:60vw}
-.cap .chart{background:#fff;color:#1f2328;border-radius:6px;padding:8px;box-sizing:border-box;overflow:hidden}
+.cap .chart{background:#fff;color:#1f2328;border-radius:6px;padding:8px;box-sizing:border-box;overflow:hidden;
+margin-bottom:.6em}
 .cap .chart>div{width:100%}
 .cap .chart img{display:block;max-width:100%;height:auto}
 .cap .scroll{max-height:26em;overflow:auto}
 .cap .insight{border-left:4px solid #d55e00;padding:.3em .9em;margin:.6em 0;max-width:46rem}
-@media (max-width:600px){.cap.cap.cap th{white-space:normal}
-.cap.cap.cap th,.cap.cap.cap td{padding:.3em .5em}
-.cap .plot>img{min-width:520px;max-width:none}}
 .cap .lines{overflow-x:auto}
 .cap.cap.cap .lines td{white-space:normal}
 .cap.cap.cap .lines td:last-child{overflow-wrap:anywhere;min-width:14em;max-width:40em;
 font-family:var(--jp-code-font-family,monospace);font-size:11px}
+@media (max-width:600px){.cap.cap.cap th{white-space:normal}
+.cap.cap.cap th,.cap.cap.cap td{padding:.3em .5em}
+.cap .plot>img{min-width:520px;max-width:none}
+.cap.cap.cap .examples tr{display:flex;flex-wrap:wrap;border-bottom:1px solid var(--jp-border-color2,#d8dee4)}
+.cap.cap.cap .examples tr>*{border-bottom:0;padding-bottom:0}
+.cap.cap.cap .examples tr>:last-child{flex:1 0 100%;min-width:0;box-sizing:border-box;padding-bottom:.4em}}
 .cap tr.red td{background:rgba(213,94,0,.14)!important}
 </style>"""
 
@@ -199,12 +203,14 @@ def data_table(
     Columns in `COLUMNS` are shown as that says, others under their own name. A table longer than `max_rows`
     is cut, and a line below says so. `marks` names columns whose value each row carries as an attribute,
     {"event_date": "day"} as data-day, for filters in the page. `show_names` puts a column's own name below
-    its heading.
+    its heading; without it, names become plain words.
     """
-    columns = [(name, COLUMNS.get(str(name), _guess(str(name), frame[name]))) for name in frame.columns]
+    columns = [
+        (name, COLUMNS.get(str(name)) or _guess(str(name), frame[name], show_names)) for name in frame.columns
+    ]
     head = "".join(
         f'<th scope="col"{_align(column)}>{html.escape(column.label)}'
-        + (f"<small>{html.escape(str(name))}</small></th>" if show_names else "</th>")
+        + (f"<br><small>{html.escape(str(name))}</small></th>" if show_names else "</th>")
         for name, column in columns
     )
     shown = frame.head(max_rows)
@@ -275,6 +281,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def age(seconds: float) -> str:
+    """How old something is: whole days, or hours, minutes and seconds where it is less than a day."""
+    days = int(seconds // 86_400)
+    return plural(days, "day") if days else duration(seconds)
+
+
 def file_size(size_bytes: float) -> str:
     """Bytes as people say them, in powers of 1,000: "512 bytes", "4.2 MB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
@@ -294,7 +306,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _guess(name: str, values: pd.Series) -> Column:
+def _guess(name: str, values: pd.Series, keep_name: bool) -> Column:
+    """A column that `COLUMNS` does not know; its heading is its name, or that in plain words."""
+    if not keep_name:
+        words = name.replace("_", " ")
+        name = words[:1].upper() + words[1:]
     if pd.api.types.is_integer_dtype(values.dtype) or (len(values) and all(type(v) is int for v in values)):
         return Column(name, "count")
     return Column(name)
@@ -306,7 +322,8 @@ def _attributes(frame: pd.DataFrame, row: Sequence[Any], marks: Mapping[str, str
 
 
 def _align(column: Column) -> str:
-    return "" if column.kind == "text" else ' class="num"'
+    """The attribute `align` is for code hosts, which show notebooks without their styles."""
+    return "" if column.kind == "text" else ' class="num" align="right"'
 
 
 def _cell(value: Any, column: Column) -> str:

@@ -21,8 +21,9 @@ from capstone_pipeline.errors import NEXT_STEP, PipelineError
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
-# The kernel is reached through a socket file that only this user can open, not through open TCP ports.
-_PRIVATE_KERNEL = Config(KernelManager={"transport": "ipc"})
+# The kernel is reached through a socket file that only this user can open, not through open TCP ports. It is
+# ended at once: asked to end, it is interrupted first, and may write to the terminal that it was.
+_KERNEL = Config(KernelManager={"transport": "ipc"}, NotebookClient={"shutdown_kernel": "immediate"})
 
 
 class NotebookFailed(PipelineError):
@@ -52,7 +53,7 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) ->
             parameters=dict(parameters),
             cwd=str(notebook.parent),
             progress_bar=sys.stderr.isatty(),
-            config=_PRIVATE_KERNEL,
+            config=_KERNEL,
         )
     except PapermillExecutionError as error:
         raise _failure(notebook, output, error) from error

@@ -328,12 +328,14 @@ def test_the_job_is_what_the_pipeline_needs(stack: StackOutputs) -> None:
 
 # --- Runs ---------------------------------------------------------------------------------------------------
 
-THREE_LAYERS = """
+ALL_STEPS = """
 import json
 print("Not a summary")
-print(json.dumps({"layer": "bronze", "files": 2, "rows_in": 1200, "accepted": 1199}))
+print(json.dumps({"layer": "bronze", "files": 2, "rows_in": 1200, "accepted": 1199,
+                  "newest_event_age_seconds": 90000}))
 print(json.dumps({"layer": "silver", "inserted": 1000, "days_rewritten": []}))
-print(json.dumps({"layer": "gold", "days": ["2025-11-17", "2025-11-18"]}))
+print(json.dumps({"layer": "gold", "days": ["2025-11-17", "2025-11-18"], "seconds": 1.26}))
+print(json.dumps({"layer": "publication", "files": 7}))
 """
 RAISES = "raise ValueError('the disk of the moon is full')\n"
 SLEEPS = "import time\nprint('sleeping', flush=True)\ntime.sleep(120)\n"
@@ -342,7 +344,7 @@ SLEEPS = "import time\nprint('sleeping', flush=True)\ntime.sleep(120)\n"
 def test_a_run_that_succeeds_brings_its_counters(
     connection: Connection, stack: StackOutputs, tmp_path: Path
 ) -> None:
-    outputs = with_script(connection, stack, tmp_path, "succeeds", THREE_LAYERS)
+    outputs = with_script(connection, stack, tmp_path, "succeeds", ALL_STEPS)
     shown: list[str] = []
     run = pipeline.start_job_run(connection, outputs)
     result = pipeline.wait_for_job_run(connection, outputs, run, 2, 0.2, show=shown.append)
@@ -352,7 +354,10 @@ def test_a_run_that_succeeds_brings_its_counters(
     assert result.summary["silver"] == {"inserted": 1000, "days_rewritten": []}
     assert "2 new files taken in" in str(result)
     assert "rows in: 1,200" in result._repr_html_()
-    assert "days: 2025-11-17, 2025-11-18" in str(result)
+    assert "newest event age: 1 day" in str(result)
+    assert "days: 2025-11-17, 2025-11-18, took: 1.3 s\n" in str(result)
+    assert "publication: files: 7" in str(result)
+    assert shown[-1].count("<b>") == 4
 
 
 def test_a_script_that_raises_fails_the_run_with_its_reason_and_the_place_of_its_log(

@@ -58,7 +58,7 @@ BOXES = (
         176,
         84,
         "Source bucket",
-        ("S3: JSON lines, gzip", "events/year=/…/minute=/", "kept 30 days"),
+        ("S3: JSON lines, gzip", "one folder a minute", "kept 30 days"),
         *STORE,
     ),
     Box(
@@ -67,7 +67,7 @@ BOXES = (
         156,
         84,
         "Glue job",
-        ("PySpark, incremental:", "a bookmark hands over", "only new files"),
+        ("PySpark; a bookmark", "gives it only", "the new files"),
         *COMPUTE,
     ),
     Box(

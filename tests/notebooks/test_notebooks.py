@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
@@ -17,30 +15,17 @@ from capstone_pipeline import quality
 from capstone_pipeline.report import NotebookFailed, run_notebook
 from tests.notebooks.conftest import NOTEBOOKS, ROOT, STUDENT_ID, Shop
 from tests.oracle import Expected
+from tests.outputs import Words, code_cells, read, shown
 
 NAMES = ("explore_events", "validate_results", "dashboard", "data_quality")
-CHANGING = re.compile(
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|\d+ days?\b|\d+ h \d+ min|\d+ min \d+ s|\b\d+ s\b|at http\S+"
-)
-"""Times of runs, ages, and where the embedded AWS listens."""
 
 
-def read(path: Path) -> NotebookNode:
-    return nbformat.read(path, as_version=4)
-
-
-def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def texts(notebook: NotebookNode) -> dict[str, str]:
-    """What each cell says without HTML, but for what changes from run to run."""
-    said = {}
-    for cell in code_cells(notebook):
-        text = "\n".join(output["data"]["text/plain"] for output in cell.outputs)
-        if text and "scripts" not in cell.metadata.get("tags", []):
-            said[cell.id] = CHANGING.sub("…", text).replace(f"_{STUDENT_ID}", "_demo")
-    return said
+def said(notebook: NotebookNode) -> dict[str, Words]:
+    """What each cell shows, as if the stack were that of the committed outputs."""
+    return {
+        name: [text.replace(f"_{STUDENT_ID}", "_demo") for text in words]
+        for name, words in shown(notebook).items()
+    }
 
 
 def test_every_notebook_is_tested_here() -> None:
@@ -49,9 +34,9 @@ def test_every_notebook_is_tested_here() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_shows_what_was_committed(name: str, executed: Callable[[str], Path]) -> None:
-    committed = texts(read(NOTEBOOKS / f"{name}.ipynb"))
+    committed = shown(read(NOTEBOOKS / f"{name}.ipynb"))
     assert len(committed) >= 5
-    assert texts(read(executed(name))) == committed
+    assert said(read(executed(name))) == committed, "renew them: `make notebooks`"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,11 +86,11 @@ def test_nbval_finds_the_exploration_working_from_another_folder() -> None:
 
 
 def test_the_quality_counts_are_the_oracles(executed: Callable[[str], Path], oracle: Expected) -> None:
-    said = texts(read(executed("data_quality")))
+    (text, *_) = shown(read(executed("data_quality")))["measures"]
     rejected, accepted = len(oracle["bronze.events_rejected"]), len(oracle["bronze.events"])
     events = len(oracle["silver.events_cleaned"])
-    assert f"({rejected:,} of {accepted + rejected:,})" in said["measures"]
-    assert f"({accepted - events:,} of {accepted:,})" in said["measures"]
+    assert f"({rejected:,} of {accepted + rejected:,})" in text
+    assert f"({accepted - events:,} of {accepted:,})" in text
 
 
 def test_a_limit_that_is_passed_is_red_and_stops_the_notebook_where_that_is_wanted(
