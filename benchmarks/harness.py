@@ -167,12 +167,17 @@ class Pipeline:
             key = "events/" + "/".join(file.path.parts[-6:])
             s3.put_object(Bucket=self.stack.source_bucket_name, Key=key, Body=file.path.read_bytes())
 
-    def run(self, *, with_events: bool = False, conf: str = "") -> Run:
-        """Run the job to its end. `conf` is Glue's --conf argument. Raises BenchmarkError when it fails."""
+    def run(self, *, with_events: bool = False, cold: bool = False, conf: str = "") -> Run:
+        """Run the job to its end. Raises BenchmarkError when it fails.
+
+        A `cold` run gets a new JVM, which no other run gets. `conf` is Glue's --conf argument.
+        """
         glue, job = self.bench.aws.client("glue"), self.stack.glue_job_name
         observed = self.bench.folder / "observed"
         shutil.rmtree(observed, ignore_errors=True)
         settings = [conf] if conf else []
+        if cold:  # A run with Java options of its own has a JVM of its own.
+            settings.append(f"spark.driver.extraJavaOptions=-Dbenchmark.run={time.time_ns()}")
         if with_events:
             settings += observation_settings(observed)
         arguments = {"--conf": " --conf ".join(settings)} if settings else {}

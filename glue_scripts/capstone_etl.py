@@ -683,6 +683,11 @@ def day_globs(days: Iterable[date]) -> list[str]:
     return [f"{day_folder(day)}/*" for day in days]
 
 
+def day_slices(days: Iterable[date]) -> list[str]:
+    """They match the files of these days in a table that has a slice for each day."""
+    return [f"{day:%Y-%m-%d}-*" for day in days]
+
+
 def with_day_partition(rows: DataFrame) -> DataFrame:
     """Add year, month, day (zero-padded text) of the row's event_date."""
     formats = {"year": "yyyy", "month": "MM", "day": "dd"}
@@ -1250,15 +1255,18 @@ def publish_gold(
     known = lake.read(DAILY_VISITORS, lake.published(DAILY_VISITORS, *day_globs(days_added_to)))
     cube_of_days = event_cube(events).unionByName(cube_before)
 
+    seen = daily_visitors(events).persist()
+    seen.count()  # Now Spark knows how few they are, and plans the look at those known accordingly.
     stage_all(
         publication,
         (cube, one_file_a_day(merged_cube(cube_of_days)), globs),
         (
             DAILY_VISITORS,
-            new_visitors(events, known).select("*", F.lit("visitors").alias("slice")),
+            new_visitors(seen, known).select("*", F.lit("visitors").alias("slice")),
             globs_renewed,
         ),
     )
+    seen.unpersist()
     cube_now = lake.read(cube, publication.files(cube, *globs))
     if days_renewed:
         counts = product_counts(lake.read(cube, publication.files(cube, "*/*/*/*")))
@@ -1271,20 +1279,20 @@ def publish_gold(
             .unionByName(product_counts(cube_before, sign=-1))
         )
     funnel = conversion_funnel(counts)
-    visitors_now = lake.read(DAILY_VISITORS, publication.files(DAILY_VISITORS, *globs))
+    activity, activity_globs = TABLES["gold.user_activity"], day_slices(days_added_to)
+    activity_before = lake.read(activity, lake.published(activity, *activity_globs))
+    visitors_before = set(lake.published(DAILY_VISITORS, *globs))
+    visitors_added = set(publication.files(DAILY_VISITORS, *globs)) - visitors_before
     daily = {
         "gold.hourly_revenue": hourly_revenue(cube_now),
         "gold.category_performance": category_performance(cube_now),
-        "gold.user_activity": user_activity(visitors_now),
+        "gold.user_activity": user_activity(lake.read(DAILY_VISITORS, visitors_added), activity_before),
     }
     over_all_time = {"gold.conversion_funnel": funnel, "gold.top_products": top_products(funnel)}
     slice_of_day, slice_of_all = F.date_format("event_date", "yyyy-MM-dd"), F.lit("all")
     stage_all(
         publication,
-        *[
-            (TABLES[name], in_one_file(rows, slice_of_day), [f"{day:%Y-%m-%d}-*" for day in days])
-            for name, rows in daily.items()
-        ],
+        *[(TABLES[name], in_one_file(rows, slice_of_day), day_slices(days)) for name, rows in daily.items()],
         *[(TABLES[name], in_one_file(rows, slice_of_all), ["all-*"]) for name, rows in over_all_time.items()],
     )
 
@@ -1332,8 +1340,8 @@ def merged_cube(cube: DataFrame) -> DataFrame:
     )
 
 
-def new_visitors(events: DataFrame, known: DataFrame) -> DataFrame:
-    """Silver -> its distinct users and sessions of each day (columns of DAILY_VISITORS) less those known."""
+def daily_visitors(events: DataFrame) -> DataFrame:
+    """Silver -> its distinct users and sessions of each day, in the columns of DAILY_VISITORS."""
     seen = events.select(
         "event_date",
         F.explode(
@@ -1343,8 +1351,14 @@ def new_visitors(events: DataFrame, known: DataFrame) -> DataFrame:
             )
         ).alias("visitor"),
     )
-    visitors = seen.select("event_date", "visitor.*").distinct()
-    return with_day_partition(visitors.join(known, DAILY_VISITORS.columns.names, "left_anti"))
+    return seen.select("event_date", "visitor.*").distinct()
+
+
+def new_visitors(seen: DataFrame, known: DataFrame) -> DataFrame:
+    """Daily visitors less those known, with year, month, day. (Known are many more: they only pass by.)"""
+    columns = DAILY_VISITORS.columns.names
+    seen_again = known.join(seen, columns, "left_semi")
+    return with_day_partition(seen.join(seen_again, columns, "left_anti"))
 
 
 PRODUCT_COUNTS = ("product_id", "category", "views", "add_to_carts", "purchases")
@@ -1404,13 +1418,19 @@ def category_performance(cube: DataFrame) -> DataFrame:
     return cube.groupBy("event_date", "category").agg(F.sum("event_count").alias("event_count"))
 
 
-def user_activity(visitors: DataFrame) -> DataFrame:
-    def count_of(visitor_type: str) -> Column:
-        return F.count(F.when(F.col("visitor_type") == visitor_type, 1))
+def user_activity(new: DataFrame, before: DataFrame) -> DataFrame:
+    """New daily visitors, and the activity of their days before them -> the activity of these days."""
 
-    return visitors.groupBy("event_date").agg(
-        count_of("user").alias("unique_users"), count_of("session").alias("unique_sessions")
+    def is_of_type(visitor_type: str) -> Column:
+        return (F.col("visitor_type") == visitor_type).cast(BIGINT)
+
+    counts = new.select(
+        "event_date",
+        is_of_type("user").alias("unique_users"),
+        is_of_type("session").alias("unique_sessions"),
     )
+    names = ("unique_users", "unique_sessions")
+    return counts.unionByName(before).groupBy("event_date").agg(*[F.sum(name).alias(name) for name in names])
 
 
 def ratio(part: str, whole: str) -> Column:
@@ -1522,13 +1542,16 @@ def days_to_renew(lake: Lake, days: set[date], repetition: Repetition) -> set[da
     """The days among these whose gold is not to be trusted: added to without need, or not complete."""
     if repetition.source_files or not lake.matching(f"{TABLES['gold.conversion_funnel'].location}/*"):
         return set(days)
-    needed = (TABLES["gold.event_cube"], DAILY_VISITORS)
-    return {
-        day
-        for day in days
-        if silver_files(lake, day)
-        and not all(lake.exists(f"{table.location}/{day_folder(day)}") for table in needed)
-    }
+    activity = TABLES["gold.user_activity"].location
+
+    def is_complete(day: date) -> bool:
+        needed = [
+            f"{table.location}/{day_folder(day)}/*" for table in (TABLES["gold.event_cube"], DAILY_VISITORS)
+        ]
+        needed += [f"{activity}/{glob}" for glob in day_slices([day])]
+        return all(lake.matching(glob) for glob in needed)
+
+    return {day for day in days if silver_files(lake, day) and not is_complete(day)}
 
 
 def configure(spark: SparkSession) -> None:

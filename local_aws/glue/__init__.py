@@ -6,7 +6,8 @@
     logs       log files -> CloudWatch Logs
     runs       the memory of runs
     driver     the process of a run
-    spark      Spark's JVM and settings
+    jvms       Spark's JVMs, one kept warm from run to run
+    spark      how a JVM is started, connected to and made as good as new
     failure    why a script failed, in a line or two
 
 What scripts import, and job bookmarks, are in `local_aws/runtime/awsglue`. The Data Catalog is MiniStack's.
