@@ -901,7 +901,7 @@ def decompress(compressed: bytes) -> tuple[bytes, bool]:
     content = bytearray()
     try:
         with gzip.GzipFile(fileobj=BytesIO(compressed)) as stream:
-            while chunk := stream.read(65_536):
+            while chunk := stream.read1(65_536):  # read() would lose what is before an error
                 content += chunk
     except (OSError, EOFError, zlib.error):
         return bytes(content), False
