@@ -9,6 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STUDENT_ID ?= demo
 REGION ?= us-west-2
 EXAMPLES ?= 1000
+SEED ?=
 PARTS ?=
 OPTIONS ?=
 
@@ -73,8 +74,9 @@ diagram: venv  ## draw the picture of the architecture anew: docs/images/archite
 test: venv linters browser lint  ## lint, types and all tests (those lint templates and policies, too)
 	$(BIN)/python -m pytest
 
-test-long: venv  ## 1,000 random histories of the ETL script: hours (EXAMPLES=n for another number)
-	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py --hypothesis-show-statistics
+test-long: venv  ## 1,000 random histories of the ETL script (EXAMPLES=n for another number, SEED=n to repeat one)
+	@seed="$(SEED)"; \
+	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py --hypothesis-seed="$${seed:-$$RANDOM}"
 
 browser:  ## a Chromium for the tests that look at pages: installed where root on Debian or Ubuntu, else explained
 	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; \

@@ -16,9 +16,10 @@ in text fields, no lone surrogates, no sums beyond decimal(18,2), corrupt object
 
 from __future__ import annotations
 
+import calendar
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -56,11 +57,11 @@ QUANTITIES = (1, 2, 3, 50)
 
 
 @st.composite
-def events(draw: st.DrawFn) -> Event:
+def events(draw: st.DrawFn, moments: Sequence[datetime] = MOMENTS) -> Event:
     """An acceptable event: texts, `timestamp` a datetime, `quantity` an int, `price` a number as text."""
     event_type = draw(st.sampled_from((*EVENT_TYPES, "page_view", "purchase")))
     event: Event = {
-        "timestamp": draw(st.sampled_from(MOMENTS)),
+        "timestamp": draw(st.sampled_from(moments)),
         "user_id": draw(st.sampled_from(USERS)),
         "session_id": draw(st.sampled_from(SESSIONS)),
         "event_type": event_type,
@@ -102,15 +103,15 @@ class Spelled(NamedTuple):
     text: str
 
 
-def event_lines() -> st.SearchStrategy[bytes]:
+def event_lines(moments: Sequence[datetime] = MOMENTS) -> st.SearchStrategy[bytes]:
     """A line that is accepted."""
-    return events().flatmap(spellings)
+    return events(moments).flatmap(spellings)
 
 
 @st.composite
-def corrected_lines(draw: st.DrawFn) -> list[bytes]:
+def corrected_lines(draw: st.DrawFn, moments: Sequence[datetime] = MOMENTS) -> list[bytes]:
     """Two to four copies of one event; each may carry other values, as a correction does."""
-    event = draw(events())
+    event = draw(events(moments))
     changes = draw(st.lists(payloads(event["event_type"]), min_size=2, max_size=4))
     return [draw(spellings(event | change)) for change in changes]
 
@@ -269,15 +270,19 @@ def _bad_fields(draw: st.DrawFn) -> MalformedLine:
     return MalformedLine(json_line(record | {field: draw(st.sampled_from(bad[reason]))}), reason)
 
 
-def raw_lines() -> st.SearchStrategy[list[bytes]]:
-    """Up to a dozen lines of any kind, some of them twice."""
+def raw_lines(
+    moments: Sequence[datetime] = MOMENTS, *, corrected: bool = True, max_groups: int = 6
+) -> st.SearchStrategy[list[bytes]]:
+    """Up to a dozen lines of any kind: alone, twice, or (if `corrected`) with corrections."""
     groups = st.one_of(
-        event_lines().map(lambda line: [line]),
-        event_lines().map(lambda line: [line, line]),
-        corrected_lines(),
+        event_lines(moments).map(lambda line: [line]),
+        event_lines(moments).map(lambda line: [line, line]),
+        *([corrected_lines(moments)] if corrected else []),
         malformed_lines().map(lambda malformed: [malformed.line]),
     )
-    return st.lists(groups, max_size=6).map(lambda drawn: [line for group in drawn for line in group][:12])
+    return st.lists(groups, max_size=max_groups).map(
+        lambda drawn: [line for group in drawn for line in group][:12]
+    )
 
 
 # --- Objects ---------------------------------------------------------------------------------------------
@@ -295,18 +300,30 @@ ARRIVALS = tuple(
 )
 
 
+def in_year(times: Sequence[datetime], year: int) -> list[datetime]:
+    """These times in another year: the first of January stays what it is, a leap day may become the 28th."""
+    return [
+        time.replace(year=year, day=min(time.day, calendar.monthrange(year, time.month)[1])) for time in times
+    ]
+
+
 @st.composite
 def raw_objects(
-    draw: st.DrawFn, *, compressed: bool = True, lines: st.SearchStrategy[list[bytes]] | None = None
+    draw: st.DrawFn,
+    *,
+    compressed: bool = True,
+    lines: st.SearchStrategy[list[bytes]] | None = None,
+    truncated: bool = True,
 ) -> bytes:
-    """The bytes of an object: its last line may lack the line end; a compressed one may be truncated."""
+    """The bytes of an object: its last line may lack the line end; a compressed one may be truncated, unless
+    `truncated` is False."""
     content = b"".join(line + b"\n" for line in draw(raw_lines() if lines is None else lines))
     if content and draw(st.integers(0, 4)) == 0:
         content = content[:-1]
     if not compressed:
         return content
     data = gzip.compress(content, mtime=0)
-    if draw(st.integers(0, 9)) == 0:
+    if truncated and draw(st.integers(0, 9)) == 0:
         data = data[: draw(st.integers(1, len(data) - 1))]
     return data
 
@@ -319,14 +336,19 @@ def object_sets(
     min_size: int = 1,
     max_size: int = 4,
     lines: st.SearchStrategy[list[bytes]] | None = None,
+    times: Sequence[datetime] = ARRIVALS,
+    in_order: bool = False,
+    truncated: bool = True,
 ) -> dict[str, bytes]:
-    """Raw objects by s3:// URI, in the order of their upload, which need not be that of their time.
+    """Raw objects by s3:// URI in the order of their upload: that of their time only when `in_order`.
 
     Lines of earlier objects come again in later ones. Some keys lack the Hive path, some objects are plain
     text. Without `lines`, any raw lines are drawn.
     """
     content = raw_lines() if lines is None else lines
-    arrivals = draw(st.lists(st.sampled_from(ARRIVALS), min_size=min_size, max_size=max_size, unique=True))
+    arrivals = draw(st.lists(st.sampled_from(times), min_size=min_size, max_size=max_size, unique=True))
+    if in_order:
+        arrivals.sort()
     objects: dict[str, bytes] = {}
     seen: list[bytes] = []
     for arrival in arrivals:
@@ -335,7 +357,7 @@ def object_sets(
         seen += own
         compressed = draw(st.integers(0, 7)) > 0
         uri = object_uri(arrival, bucket=bucket, compressed=compressed, hive_path=draw(st.integers(0, 7)) > 0)
-        objects[uri] = draw(raw_objects(compressed=compressed, lines=st.just(own)))
+        objects[uri] = draw(raw_objects(compressed=compressed, lines=st.just(own), truncated=truncated))
     return objects
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -14,6 +15,33 @@ from pyspark.sql import SparkSession
 from local_aws.glue.spark import s3_on_folders
 from local_aws.java import java_home
 from tests.etl.workbench import LAKE, RAW, Workbench
+
+# Hadoop starts a `chmod` for each file and folder that it makes, and an `ls` for each that it lists: most of
+# the time of a small run.
+QUIET_FILES = """
+import org.apache.hadoop.fs.FileStatus;
+import org.apache.hadoop.fs.Path;
+import org.apache.hadoop.fs.permission.FsPermission;
+
+public class QuietFiles extends org.apache.hadoop.fs.RawLocalFileSystem {
+    public void setPermission(Path path, FsPermission permission) {}
+
+    public FileStatus getFileStatus(Path path) throws java.io.IOException {
+        return withoutPermission(super.getFileStatus(path));
+    }
+
+    public FileStatus[] listStatus(Path path) throws java.io.IOException {
+        FileStatus[] found = super.listStatus(path);
+        for (int i = 0; i < found.length; i++) found[i] = withoutPermission(found[i]);
+        return found;
+    }
+
+    private FileStatus withoutPermission(FileStatus file) {
+        return new FileStatus(file.getLen(), file.isDirectory(), file.getReplication(), file.getBlockSize(),
+            file.getModificationTime(), file.getPath());
+    }
+}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +78,21 @@ def spark(buckets: Path) -> Iterator[SparkSession]:
     }
     with mock.patch.dict(os.environ, environment):
         session = builder.getOrCreate()
+    serve_quietly(session)
     yield session
     session.stop()
+
+
+def serve_quietly(session: SparkSession) -> None:
+    """Have the buckets' file systems, which Hadoop keeps once they are made, be of the class above."""
+    jvm: Any = session._jvm
+    compiler = jvm.org.codehaus.janino.SimpleCompiler()
+    compiler.cook(QUIET_FILES)
+    configuration = session._jsc.hadoopConfiguration()
+    configuration.setClassLoader(compiler.getClassLoader())
+    configuration.set("fs.rawfile.impl", "QuietFiles")
+    for bucket in (RAW, LAKE):
+        jvm.org.apache.hadoop.fs.Path(f"s3://{bucket}").getFileSystem(configuration)
 
 
 @pytest.fixture

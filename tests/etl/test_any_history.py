@@ -1,21 +1,38 @@
 """Whatever is delivered, in whatever order, with whatever crashes: the layers end as computed independently.
 
-ETL_EXAMPLES sets the number of histories: few by default, as each is several Spark runs.
+A history is what becomes of a few raw objects: delivered over several runs, late, twice, again with other
+lines, truncated, corrected. A run of the script takes seconds however little it reads, so most histories are
+told many at a time: in one lake, run by run, each in a year of its own. The lake is compared whole.
+
+ETL_EXAMPLES sets the number of histories: few and always the same by default, `make test-long` for many.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from unittest import mock
 
-from hypothesis import HealthCheck, event, given, settings
+import pytest
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.engine import ConjectureRunner
 
+from glue_scripts import capstone_etl as etl
 from tests import oracle, strategies
 from tests.etl.workbench import Workbench, killed_at_change
 
-EXAMPLES = int(os.environ.get("ETL_EXAMPLES", "5"))
+HISTORIES = int(os.environ.get("ETL_EXAMPLES", "38"))
+YEARS = range(2020, 2040)
+DIFFERENT_HISTORIES = 18  # at least, of those of one large lake
+# A small lake has one history: gold may be empty before a run, and silver may have one day or none.
+SMALL_LAKES = -(-HISTORIES // 25)
+LARGE_LAKES = -(-(HISTORIES - SMALL_LAKES) // DIFFERENT_HISTORIES)
+# Hypothesis gives up examples for which it has to draw too much.
+HISTORY = {"max_size": 4, "max_groups": 6}
+SHORT_HISTORY = {"max_size": 3, "max_groups": 2}
 
 
 @dataclass(frozen=True)
@@ -26,24 +43,88 @@ class Run:
     is_reset: bool
     killed_at_change: int | None
 
+    def __str__(self) -> str:
+        disturbances = ["after a bookmark reset"] if self.is_reset else []
+        if self.killed_at_change is not None:
+            disturbances.append(f"killed at change {self.killed_at_change}")
+        objects = [
+            f"\n    {source}: {oracle.read_object(source, data)}" for source, data in self.objects.items()
+        ]
+        return f"A run ({', '.join(disturbances) or 'undisturbed'}) of {''.join(objects) or 'nothing new'}"
+
+
+@dataclass(frozen=True)
+class Weather:
+    """What may happen in a lake. Something always does where there are many histories, so some have less."""
+
+    is_calm: bool  # objects come in order of time, nothing is corrected, no run is killed
+    is_redelivered: bool  # an object may come again with other lines
+    is_truncated: bool
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Some runs, and what they tell: a text for each history, the same when only the year is another."""
+
+    runs: list[Run]
+    histories: set[str]
+
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Run]:
-    """Objects cut into runs in order of their upload; some are delivered again with other lines."""
-    objects = list(draw(strategies.object_sets(max_size=4)).items())
-    again = draw(st.lists(st.sampled_from([source for source, _ in objects]), max_size=1))
-    for source in again:
-        compressed = source.endswith(".gz")
-        objects.append((source, draw(strategies.raw_objects(compressed=compressed).filter(has_lines))))
-    cuts = sorted(draw(st.sets(st.integers(1, len(objects)), max_size=2)) | {len(objects)})
-    return [
+def lakes(draw: st.DrawFn, years: st.SearchStrategy[list[int]], size: Mapping[str, int]) -> Lake:
+    """A lake with a history in each of these years: the n-th run reads the n-th part of each."""
+    number_of_runs = draw(st.integers(1, 3))
+    is_calm = draw(st.booleans())
+    weather = Weather(is_calm, draw(st.booleans()) and not is_calm, draw(st.booleans()))
+    told = {year: draw(histories(year, number_of_runs, weather, size)) for year in draw(years)}
+    changes = st.integers(0, 40 + 8 * len(told))
+    runs = [
         Run(
-            dict(objects[start:end]),
-            is_reset=draw(st.integers(0, 9)) == 0,
-            killed_at_change=draw(st.one_of(st.none(), st.integers(0, 50))),
+            {source: data for part in parts for source, data in part.items()},
+            is_reset=draw(st.integers(0, 9)) == 9,
+            killed_at_change=None if is_calm else draw(st.one_of(st.none(), changes)),
         )
-        for start, end in itertools.pairwise([0, *cuts])
+        for parts in zip(*told.values(), strict=True)
     ]
+    return Lake(runs, {text_of(year, parts) for year, parts in told.items()})
+
+
+def text_of(year: int, parts: list[dict[str, bytes]]) -> str:
+    delivered = [
+        [(source, oracle.read_object(source, data)) for source, data in one.items()] for one in parts
+    ]
+    return str(delivered).replace(str(year), "YYYY")
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn, year: int, number_of_runs: int, weather: Weather, size: Mapping[str, int]
+) -> list[dict[str, bytes]]:
+    """Objects of a year, cut into runs in order of their upload."""
+    moments = draw(
+        st.lists(st.sampled_from(strategies.in_year(strategies.MOMENTS, year)), min_size=1, max_size=4)
+    )
+    times = strategies.in_year(strategies.ARRIVALS, year)
+    lines = strategies.raw_lines(moments, corrected=not weather.is_calm, max_groups=size["max_groups"])
+    drawn = strategies.object_sets(
+        max_size=size["max_size"],
+        lines=lines,
+        times=times,
+        in_order=weather.is_calm,
+        truncated=weather.is_truncated,
+    )
+    objects = list(draw(drawn).items())
+    if weather.is_redelivered and draw(st.booleans()):
+        source = draw(st.sampled_from([source for source, _ in objects]))
+        again = strategies.raw_objects(
+            compressed=source.endswith(".gz"), lines=lines, truncated=weather.is_truncated
+        )
+        objects.append((source, draw(again.filter(has_lines))))
+    numbers = st.lists(st.integers(0, number_of_runs - 1), min_size=len(objects), max_size=len(objects))
+    runs: list[dict[str, bytes]] = [{} for _ in range(number_of_runs)]
+    for number, (source, data) in zip(sorted(draw(numbers)), objects, strict=True):
+        runs[number][source] = data
+    return runs
 
 
 def has_lines(data: bytes) -> bool:
@@ -52,24 +133,111 @@ def has_lines(data: bytes) -> bool:
     return bool(oracle.delivered_lines(data, compressed=compressed))
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="ETL_EXAMPLES" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
+class Tally(Counter[str]):
+    """What happened in all lakes, and their different histories."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.histories: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def no_variations() -> Iterator[None]:
+    """Hypothesis follows up an example with some that repeat parts of it; here each shall be a new one."""
+    with mock.patch.object(ConjectureRunner, "generate_mutations_from", lambda *_: None):
+        yield
+
+
+@pytest.fixture(scope="module")
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """What is told at the end of the module."""
+    counts = Tally()
+    yield counts
+    seed = request.config.getoption("--hypothesis-seed")
+    told = [
+        f"{len(counts.histories):,} different histories in {counts['lakes']:,} lakes;",
+        f"{counts['runs']:,} runs, {counts['killed']:,} killed, {counts['reset']:,} after a bookmark reset;",
+        f"{counts['objects']:,} objects, {counts['redelivered']:,} of them delivered again under their key;",
+        f"days of gold {counts['added to']:,} times added to, {counts['renewed']:,} times computed anew;",
+        f"{counts['lines']:,} lines: {counts['lost']:,} lost, {counts['doubled']:,} counted twice;",
+        f"seed {'fixed' if seed is None else seed}",
+    ]
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("", *told, sep="\n")
+
+
+def settings_for(lakes: int) -> settings:
+    return settings(
+        max_examples=lakes,
+        deadline=None,
+        derandomize="ETL_EXAMPLES" not in os.environ,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+
+
+@settings_for(SMALL_LAKES)
+@given(lake=lakes(st.sampled_from(YEARS).map(lambda year: [year]), HISTORY))
+def test_any_history_ends_as_computed_independently(workbench: Workbench, tally: Tally, lake: Lake) -> None:
+    assert_ends_as_computed(workbench, tally, lake)
+
+
+@settings_for(LARGE_LAKES)
+@given(
+    lake=lakes(st.just(list(YEARS)), SHORT_HISTORY).filter(
+        lambda lake: len(lake.histories) >= DIFFERENT_HISTORIES
+    )
 )
-@given(history=histories())
-def test_any_history_ends_as_computed_independently(workbench: Workbench, history: list[Run]) -> None:
+def test_many_histories_in_one_lake_end_as_computed_independently(
+    workbench: Workbench, tally: Tally, lake: Lake
+) -> None:
+    assert_ends_as_computed(workbench, tally, lake)
+
+
+def assert_ends_as_computed(workbench: Workbench, tally: Tally, lake: Lake) -> None:
+    """Each run that is not killed leaves every table as an independent computation has it."""
     workbench.clear()
     final: dict[str, bytes] = {}
-    for run in history:
+    for run in [*lake.runs, Run({}, is_reset=False, killed_at_change=None)]:
+        note(str(run))
         workbench.upload(run.objects)
-        final |= run.objects
         if run.is_reset:
             workbench.forget_bookmark()
-        with killed_at_change(run.killed_at_change):
+        tally.update(
+            runs=1,
+            reset=run.is_reset,
+            objects=len(run.objects),
+            redelivered=len(final.keys() & run.objects.keys()),
+        )
+        final |= run.objects
+        with (
+            mock.patch.object(etl, "publish_gold", wraps=etl.publish_gold) as gold,
+            killed_at_change(run.killed_at_change) as killed_there,
+        ):
             workbench.run()
-    workbench.run()
+        for call in gold.call_args_list:
+            *_, added_to, renewed = call.args
+            tally.update({"added to": len(added_to), "renewed": len(renewed)})
+        if killed_there:
+            tally.update(killed=1)
+        else:
+            count_lines(workbench, tally, final)
+            workbench.assert_tables_hold(final)
     workbench.assert_holds(final)
-    event(f"{len(history)} runs, {sum(run.killed_at_change is not None for run in history)} to be killed")
+    tally.histories |= lake.histories
+    tally.update(lakes=1, lines=sum(len(oracle.read_object(*item).lines) for item in final.items()))
+
+
+def count_lines(workbench: Workbench, tally: Tally, objects: Mapping[str, bytes]) -> None:
+    """Count what bronze has less and more of each object's lines, and silver of each event."""
+    expected = oracle.expected_tables(objects)
+    for tables, key in (
+        (("bronze.events", "bronze.events_rejected"), ("source_file",)),
+        (("silver.events_cleaned",), etl.IDENTITY),
+    ):
+        found, wanted = Counter[oracle.Row](), Counter[oracle.Row]()
+        for table in tables:
+            columns = [oracle.COLUMNS[table].index(name) for name in key]
+            found.update(tuple(row[column] for column in columns) for row in workbench.rows(table))
+            wanted.update(tuple(row[column] for column in columns) for row in expected[table])
+        tally.update(lost=(wanted - found).total(), doubled=(found - wanted).total())

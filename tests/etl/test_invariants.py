@@ -311,6 +311,18 @@ def test_a_truncated_object_gives_its_readable_lines_and_stops_nothing(workbench
     assert workbench.run()["bronze"]["files"] == 0
 
 
+def test_a_truncated_object_keeps_its_lines_when_a_later_run_meets_another(workbench: Workbench) -> None:
+    lines = [line(PURCHASE, user_id=f"u_{number}") for number in range(9)]
+    truncated = packed(*lines)[:-20]
+    objects = {}
+    for arrival in ("2025-11-18T14:25", "2025-11-18T14:30"):
+        objects[uri(arrival)] = truncated
+        workbench.upload({uri(arrival): truncated})
+        workbench.run()
+        workbench.assert_holds(objects)
+    assert oracle.delivered_lines(truncated)
+
+
 def test_the_largest_revenue_is_exact_and_a_larger_one_stops_the_run(workbench: Workbench) -> None:
     largest = packed(
         line(quantity=100_000_000, price=99_999_999.99),
