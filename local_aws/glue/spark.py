@@ -211,6 +211,7 @@ def renew_jvm(settings: Mapping[str, str]) -> None:
     for name, value in settings.items():
         system.setProperty(name, value)
     jvm.org.apache.hadoop.fs.FileSystem.closeAll()  # They remember which folder a bucket was.
+    jvm.org.apache.hadoop.fs.FileSystem.clearStatistics()
     jvm.org.apache.logging.log4j.core.config.Configurator.reconfigure()
 
 
