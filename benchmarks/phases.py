@@ -29,6 +29,15 @@ WHAT = {
     "shutdown": "moving the staged files into place, committing the bookmark, ending Spark",
     "stage_out": "copying what was written to S3",
 }
+EFFORT = {
+    "cpu": "CPU time of Spark's JVM, all of what follows",
+    "tasks": "CPU time of the tasks: the rows",
+    "compiling": "of Java's compiler, the sum of its threads",
+    "collecting": "for which the garbage collector stopped all else",
+}
+_EFFORT = re.compile(
+    r"Spark's JVM used ([0-9.]+) s of CPU; it spent ([0-9.]+) s on compiling code and ([0-9.]+) s on"
+)
 _TRANSFER = re.compile(r"Staged (in|out) s3://.* in ([0-9.]+) s")
 
 
@@ -52,6 +61,20 @@ def phases(run: Run) -> dict[str, float]:
     times["shutdown"] = ended - staged_out
     times["stage_out"] = ended
     return {"stage_in": _transfer_seconds(run.system, "in"), **_differences(run.began, times)}
+
+
+def effort(run: Run) -> dict[str, float]:
+    """Seconds of each kind of EFFORT. The run must have an event log."""
+    assert run.events is not None, "the run was not observed"
+    found = [_EFFORT.search(line.text) for line in run.system]
+    (match,) = [one for one in found if one]
+    cpu, compiling, collecting = map(float, match.groups())
+    return {
+        "cpu": cpu,
+        "tasks": run.events.task_cpu_seconds,
+        "compiling": compiling,
+        "collecting": collecting,
+    }
 
 
 def _differences(began: float, times: dict[str, float]) -> dict[str, float]:

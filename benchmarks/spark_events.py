@@ -37,6 +37,7 @@ class Observation:
     statements: list[Statement]
     jobs: int
     tasks: int
+    task_cpu_seconds: float
     bytes_read: int
     bytes_written: int
 
@@ -58,10 +59,13 @@ def read_observation(folder: Path) -> Observation:
     """What the one run with `observation_settings(folder)` left; it must have ended."""
     (path,) = [path for path in (folder / "events").iterdir() if not path.name.startswith(".")]
     events = list(_events(path))
+    tasks = [event["Task Metrics"] for event in events if event["Event"] == "SparkListenerTaskEnd"]
+    nanoseconds = sum(task["Executor CPU Time"] + task["Executor Deserialize CPU Time"] for task in tasks)
     return Observation(
         statements=_statements(events),
         jobs=sum(event["Event"] == "SparkListenerJobStart" for event in events),
-        tasks=sum(event["Event"] == "SparkListenerTaskEnd" for event in events),
+        tasks=len(tasks),
+        task_cpu_seconds=nanoseconds / 1e9,
         bytes_read=_counter(folder / "metrics", "read_bytes"),
         bytes_written=_counter(folder / "metrics", "write_bytes"),
     )

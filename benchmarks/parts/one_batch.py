@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure as Plot
 
 from benchmarks import drawing
 from benchmarks.harness import BASELINE, OURS, Bench, Run, deploy, median_figure, progress
-from benchmarks.phases import IN_ORDER, WHAT, phases
+from benchmarks.phases import EFFORT, IN_ORDER, WHAT, effort, phases
 from benchmarks.results import ROOT, Figure, Result, format_value
 from generate_sample_data import FileSummary
 
@@ -32,7 +33,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
     seconds: dict[str, list[float]] = {
         name: [] for name in ("ours_cold", "baseline_cold", "ours", "baseline", "duckdb")
     }
-    splits: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    observed: dict[str, list[Run]] = {"cold": [], "warm": []}
     with progress(TITLE, 2 * WARM_UPS + 7 * repeats) as bar:
 
         def run(script: Path, **how: Any) -> Run:
@@ -45,7 +46,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
         for _ in range(repeats):
             seconds["ours_cold"].append(run(OURS, cold=True).seconds)
             seconds["baseline_cold"].append(run(BASELINE, cold=True).seconds)
-            splits["cold"].append(phases(run(OURS, cold=True, with_events=True)))
+            observed["cold"].append(run(OURS, cold=True, with_events=True))
         for _ in range(WARM_UPS):
             run(OURS)
             run(BASELINE)
@@ -54,7 +55,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
             seconds["baseline"].append(run(BASELINE).seconds)
             seconds["duckdb"].append(run_duckdb(bench, file))
             bar.update()
-            splits["warm"].append(phases(run(OURS, with_events=True)))
+            observed["warm"].append(run(OURS, with_events=True))
     what = {
         "ours": "our job, start_job_run to SUCCEEDED, warm JVM",
         "baseline": "the baseline, start_job_run to SUCCEEDED, warm JVM",
@@ -75,8 +76,10 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
             name: median_figure(_ratios(seconds[longer], seconds[shorter]), "ratio", text)
             for name, (longer, shorter, text) in ratios.items()
         },
-        **_phase_figures(splits["warm"]),
-        **_phase_figures(splits["cold"], suffix="_cold"),
+        **_phase_figures(observed["warm"]),
+        **_phase_figures(observed["cold"], suffix="_cold"),
+        **_effort_figures(observed["warm"]),
+        **_effort_figures(observed["cold"], suffix="_cold"),
     }
     return figures, {**seconds, "gzip_bytes": file.path.stat().st_size}
 
@@ -129,7 +132,21 @@ def section(result: Result) -> str:
         ),
         drawing.table(("Phase", "Warm", "Share", "Cold", "What it is"), phases_table),
         f"Beside Spark's start, stage-in takes {figures[_phase('stage_in')]}: {WHAT['stage_in']}.",
+        "What the time is made of, in the same runs:",
+        drawing.table(
+            ("Seconds", "Warm", "Cold"),
+            [
+                (what, str(figures[_effort(name)]), str(figures[_effort(name, "_cold")]))
+                for name, what in EFFORT.items()
+            ],
+        ),
+        _explanation(figures),
     )
+
+
+def _explanation(figures: Mapping[str, Figure]) -> str:
+    """What stands between these times and the targets, and what would have to change."""
+    return "TODO"
 
 
 def _told(result: Result) -> list[str]:
@@ -172,7 +189,20 @@ def _ratios(longer: list[float], shorter: list[float]) -> list[float]:
     return [one / other for one, other in zip(longer, shorter, strict=True)]
 
 
-def _phase_figures(splits: list[dict[str, float]], suffix: str = "") -> dict[str, Figure]:
+def _effort(name: str, suffix: str = "") -> str:
+    return f"effort_{name}{suffix}_seconds"
+
+
+def _effort_figures(runs: list[Run], suffix: str = "") -> dict[str, Figure]:
+    splits = [effort(run) for run in runs]
+    return {
+        _effort(name, suffix): median_figure([split[name] for split in splits], "s", f"{name}: {what}")
+        for name, what in EFFORT.items()
+    }
+
+
+def _phase_figures(runs: list[Run], suffix: str = "") -> dict[str, Figure]:
+    splits = [phases(run) for run in runs]
     names = [name for name in ("stage_in", *IN_ORDER) if all(name in split for split in splits)]
     return {
         _phase(name, suffix): median_figure([split[name] for split in splits], "s", f"{name}: {WHAT[name]}")

@@ -21,7 +21,7 @@ from typing import IO
 
 import psutil
 
-from local_aws.glue.spark import connect_pyspark, renew_jvm
+from local_aws.glue.spark import connect_pyspark, jvm_overhead, renew_jvm
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ class DriverSpec:
 
     @property
     def result(self) -> Path:
-        """Exists once the script has ended and Spark writes no more: {"error": null or a message}."""
+        """Exists once the script has ended and Spark writes no more.
+
+        {"error": null or a message, "jvm_overhead": of a run that succeeded, see `jvm_overhead`}
+        """
         return Path(self.run_folder) / "result.json"
 
     @property
@@ -74,6 +77,7 @@ def main() -> None:
 
     from local_aws.glue.failure import describe
 
+    overhead = None
     try:
         connect_pyspark(Path(spec.connection), lambda: psutil.pid_exists(spec.jvm))
         renew_jvm(spec.settings)
@@ -82,13 +86,14 @@ def main() -> None:
         spec.started_mark.touch()
         error = _run_script(spec, describe)
         _stop_spark()
+        overhead = jvm_overhead() if error is None else None
     except Exception as failure:
         traceback.print_exc()
         error = describe(failure)
     sys.stdout.flush()
     sys.stderr.flush()
     staged = spec.result.with_suffix(".tmp")
-    staged.write_text(json.dumps({"error": error}))
+    staged.write_text(json.dumps({"error": error, "jvm_overhead": overhead}))
     staged.replace(spec.result)
     os._exit(0)
 

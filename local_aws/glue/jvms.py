@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -43,6 +43,10 @@ class SparkJvm:
     key: tuple[object, ...]
     """JVMs of the same key are interchangeable."""
     runs: int = 0
+    overhead: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("compiling", "collecting"), 0.0)
+    )
+    """What its last driver said of it, see `local_aws.glue.spark.jvm_overhead`."""
 
     @property
     def connection(self) -> Path:

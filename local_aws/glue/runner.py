@@ -250,7 +250,8 @@ class _Run:
             if state == "FAILED" and jvm.has_ended():
                 end = end_of_process("Spark's JVM", jvm.process.returncode)
                 message = f"{end}. The script got: {message}"
-            self._log(f"Spark's JVM used {cpu_seconds(jvm.process.pid) - used_before:.1f} s of CPU")
+            if state == "SUCCEEDED":
+                self._log_effort(jvm, cpu_seconds(jvm.process.pid) - used_before, spec)
             return state, message
         finally:
             if state != "SUCCEEDED":
@@ -355,6 +356,15 @@ class _Run:
             return "FAILED", end_of_process("The job's process", process.wait())
         self._running_since = self._running_since or time.time()
         return ("FAILED", error) if error else ("SUCCEEDED", "")
+
+    def _log_effort(self, jvm: SparkJvm, used: float, spec: DriverSpec) -> None:
+        """Say what the run cost the JVM (compiler threads work side by side, so theirs is the sum of all)."""
+        before, jvm.overhead = jvm.overhead, json.loads(spec.result.read_text())["jvm_overhead"]
+        spent = {name: seconds - before[name] for name, seconds in jvm.overhead.items()}
+        self._log(
+            f"Spark's JVM used {used:.1f} s of CPU; it spent {spent['compiling']:.1f} s on compiling code "
+            f"and {spent['collecting']:.1f} s on collecting garbage"
+        )
 
     def _stage_in(self) -> None:
         for mirror in self._mirrors:

@@ -62,7 +62,9 @@ _OPENED_PACKAGES = (
     "java.base/sun.nio.cs",
     "java.base/sun.security.action",
     "java.base/sun.util.calendar",
+    "java.management/sun.management",
     "java.security.jgss/sun.security.krb5",
+    "jdk.management/com.sun.management.internal",
 )
 
 
@@ -213,6 +215,17 @@ def renew_jvm(settings: Mapping[str, str]) -> None:
     jvm.org.apache.hadoop.fs.FileSystem.closeAll()  # They remember which folder a bucket was.
     jvm.org.apache.hadoop.fs.FileSystem.clearStatistics()
     jvm.org.apache.logging.log4j.core.config.Configurator.reconfigure()
+
+
+def jvm_overhead() -> dict[str, float]:
+    """Seconds for which the JVM that PySpark uses has compiled code and collected garbage so far."""
+    from pyspark import SparkContext
+
+    jvm: Any = SparkContext._jvm
+    beans = jvm.java.lang.management.ManagementFactory
+    collections = [bean.getCollectionTime() for bean in beans.getGarbageCollectorMXBeans()]
+    compilation = beans.getCompilationMXBean().getTotalCompilationTime()
+    return {"compiling": compilation / 1000, "collecting": sum(collections) / 1000}
 
 
 def _forget_objects(gateway: Any) -> None:

@@ -16,7 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.harness import BASELINE, Bench, LogLine, Pipeline, Run, Scale, benchmark, deploy
 from benchmarks.parts import history
 from benchmarks.parts.queries import scanned_bytes
-from benchmarks.phases import IN_ORDER, phases
+from benchmarks.phases import IN_ORDER, effort, phases
 from benchmarks.results import load
 from benchmarks.spark_events import Observation, Statement
 
@@ -92,9 +92,12 @@ def run(*statements: Statement) -> Run:
         system=[
             LogLine(101, "GLUE Staged in s3://raw: copied 1 of 1 objects (9 B), deleted 0, in 0.25 s"),
             LogLine(101, "GLUE Staged in s3://lake: copied 0 of 0 objects (0 B), deleted 0, in 0.50 s"),
+            LogLine(119, "Spark's JVM used 9.5 s of CPU; it spent 2.5 s on compiling code and 0.5 s on X"),
             LogLine(120, "GLUE Staged out s3://lake: copied 3 of 3 objects (9 B), deleted 0, in 0.50 s"),
         ],
-        events=Observation(list(statements), jobs=0, tasks=0, bytes_read=0, bytes_written=0),
+        events=Observation(
+            list(statements), jobs=0, tasks=0, task_cpu_seconds=4.0, bytes_read=0, bytes_written=0
+        ),
     )
 
 
@@ -115,6 +118,10 @@ def test_phases_end_where_the_logs_say() -> None:
         "shutdown": 3.5,
         "stage_out": 0.5,
     }
+
+
+def test_the_effort_of_a_run_is_what_its_logs_say() -> None:
+    assert effort(run(WRITE)) == {"cpu": 9.5, "tasks": 4.0, "compiling": 2.5, "collecting": 0.5}
 
 
 @pytest.mark.parametrize("statements", [[WRITE], [READ, WRITE], [READ, WRITE, CUBE]])

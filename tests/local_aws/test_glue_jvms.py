@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,23 @@ def test_the_next_run_finds_a_warm_jvm_and_nothing_of_the_run_before(bench: Glue
     second = shown(bench)
     assert second == {**first, "partitions": "200"}
     assert (second["left"], second["log level"], second["views"]) == (None, "WARN", [])
+
+
+EFFORT = re.compile(
+    r"Spark's JVM used (\S+) s of CPU; it spent (\S+) s on compiling code and (\S+) s on coll"
+)
+
+
+def test_the_log_tells_what_this_run_cost_its_jvm(bench: GlueBench) -> None:
+    own_jvm = {"conf": "spark.driver.memory=1400m"}
+    told = []
+    for _ in ("cold", "warm"):
+        lines = bench.output("show", bench.succeed("show", **own_jvm)["Id"], "error")
+        (match,) = [match for line in lines if (match := EFFORT.search(line))]
+        told.append([float(seconds) for seconds in match.groups()])
+    (cold_cpu, cold_compiling, _), (warm_cpu, warm_compiling, _) = told
+    assert cold_cpu > warm_cpu > 0
+    assert cold_compiling > warm_compiling >= 0, "the warm run's share of what its JVM has spent so far"
 
 
 def test_another_jobs_bucket_is_another_folder_in_the_same_jvm(bench: GlueBench) -> None:
