@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ PRODUCTS = 1_000
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR")
 _POLL_SECONDS = 0.25
 _ARCHIVE_TIMEOUT_SECONDS = 300
+_STAGED_OUT = re.compile(r"Staged out s3://\S+analytics\S+: copied (\d+) of (\d+) objects")
 
 
 class BenchmarkError(Exception):
@@ -79,7 +81,7 @@ class Bench:
         """The sequence of batches of this size, each generated when it is first asked for."""
         key = events, interval_minutes, start
         if key not in self._batches:
-            folder = self.folder / f"batches-{events}-{interval_minutes}"
+            folder = self.folder / f"batches-{events}-{interval_minutes}-{start:%Y%m%d%H%M}"
             self._batches[key] = Batches(events, interval_minutes, start, folder)
         return self._batches[key]
 
@@ -152,6 +154,12 @@ class Run:
     system: list[LogLine]
     events: Observation | None
 
+    def objects(self) -> tuple[int, int]:
+        """How many objects it wrote to the analytics bucket, and how many that then had."""
+        found = [_STAGED_OUT.search(line.text) for line in self.system]
+        (match,) = [one for one in found if one]
+        return int(match[1]), int(match[2])
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -167,10 +175,18 @@ class Pipeline:
             key = "events/" + "/".join(file.path.parts[-6:])
             s3.put_object(Bucket=self.stack.source_bucket_name, Key=key, Body=file.path.read_bytes())
 
-    def run(self, *, with_events: bool = False, cold: bool = False, conf: str = "") -> Run:
+    def run(
+        self,
+        *,
+        with_events: bool = False,
+        cold: bool = False,
+        conf: str = "",
+        options: Mapping[str, str] | None = None,
+    ) -> Run:
         """Run the job to its end. Raises BenchmarkError when it fails.
 
-        A `cold` run gets a new JVM, which no other run gets. `conf` is Glue's --conf argument.
+        A `cold` run gets a new JVM, which no other run gets. `conf` is Glue's --conf argument, `options` are
+        the script's own arguments.
         """
         glue, job = self.bench.aws.client("glue"), self.stack.glue_job_name
         observed = self.bench.folder / "observed"
@@ -180,7 +196,9 @@ class Pipeline:
             settings.append(f"spark.driver.extraJavaOptions=-Dbenchmark.run={time.time_ns()}")
         if with_events:
             settings += observation_settings(observed)
-        arguments = {"--conf": " --conf ".join(settings)} if settings else {}
+        arguments = dict(options or {})
+        if settings:
+            arguments["--conf"] = " --conf ".join(settings)
         began = time.time()
         run_id = glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
         while (run := glue.get_job_run(JobName=job, RunId=run_id)["JobRun"])["JobRunState"] not in _ENDED:
@@ -196,6 +214,26 @@ class Pipeline:
             system=self._log(self.stack.error_log_group, run_id),
             events=read_observation(observed) if with_events else None,
         )
+
+    def ask(self, sql: str, database: str) -> tuple[float, list[list[str | None]]]:
+        """Seconds from start_query_execution to the first page of results, and its rows."""
+        athena = self.bench.aws.client("athena")
+        began = time.perf_counter()
+        query_id = athena.start_query_execution(
+            QueryString=sql,
+            WorkGroup=self.stack.athena_workgroup_name,
+            QueryExecutionContext={"Database": database},
+        )["QueryExecutionId"]
+        while True:
+            status = athena.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]["Status"]
+            if status["State"] in ("SUCCEEDED", "FAILED", "CANCELLED"):
+                break
+            time.sleep(0.01)
+        if status["State"] != "SUCCEEDED":
+            raise BenchmarkError(f"{status.get('StateChangeReason')}\n{sql}")
+        rows = athena.get_query_results(QueryExecutionId=query_id)["ResultSet"]["Rows"]
+        seconds = time.perf_counter() - began
+        return seconds, [[value.get("VarCharValue") for value in row["Data"]] for row in rows[1:]]
 
     def objects(self, prefix: str) -> dict[str, int]:
         """Key and size in bytes of the objects of the analytics bucket below a prefix."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.parts import generator, history, one_batch, queries, scale_out, storage
+from benchmarks.parts import compaction, generator, history, one_batch, queries, scale_out, storage
 
 PARTS: dict[str, ModuleType] = {
     "one_batch": one_batch,
     "history": history,
     "storage": storage,
     "queries": queries,
+    "compaction": compaction,
     "generator": generator,
     "scale_out": scale_out,
 }

@@ -8,7 +8,6 @@ would take hours; but what one costs depends only on what bronze holds by then. 
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,8 +20,6 @@ from benchmarks.harness import BASELINE, OURS, Bench, BenchmarkError, Pipeline, 
 from benchmarks.results import Figure, Result, format_value
 
 TITLE = "History"
-
-_STAGED_OUT = re.compile(r"Staged out s3://\S+analytics\S+: copied (\d+) of (\d+) objects")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def _take_in(pipeline: Pipeline, number: int, batch: Any) -> Point:
     run = pipeline.run(with_events=True)
     assert run.events is not None
     _check_new_files(run)
-    written, files = _files(run)
+    written, files = run.objects()
     return Point(number, run.seconds, run.events.bytes_read, run.events.bytes_written, written, files)
 
 
@@ -80,12 +77,6 @@ def _check_new_files(run: Run) -> None:
     for line in run.output:
         if line.text.startswith('{"layer": "bronze"') and json.loads(line.text)["files"] != 1:
             raise BenchmarkError(f"the run should have taken in one file: {line.text}")
-
-
-def _files(run: Run) -> tuple[int, int]:
-    found = [_STAGED_OUT.search(line.text) for line in run.system]
-    (match,) = [one for one in found if one]
-    return int(match[1]), int(match[2])
 
 
 def _times(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:

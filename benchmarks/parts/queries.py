@@ -6,7 +6,6 @@ JSON, whole objects): computed here, and not taken from the embedded Athena's ow
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +125,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
             for name, layers in questions.items():
                 answers = {}
                 for layer, question in layers.items():
-                    duration, answers[layer] = ask(pipeline, question)
+                    duration, answers[layer] = pipeline.ask(question.sql, question.database)
                     seconds[name][layer].append(duration)
                 _check_equal(name, answers["gold"], answers["silver"])
                 bar.update()
@@ -151,7 +150,7 @@ def _questions(bench: Bench, pipeline: Pipeline) -> dict[str, dict[str, Question
     for query in read_queries(ROOT / "queries.sql"):
         name = _table_of(query)
         gold_files = pipeline.fetch(f"gold/{name}/", folder)
-        silver_sql = WITHOUT_GOLD[name].format(**SILVER).strip()
+        silver_sql = silver_question(name)
         raw_sql = WITHOUT_GOLD[name].format(**RAW).strip()
         questions[name] = {
             "gold": Question(query.sql, stack.gold_database_name, scanned_bytes(query.sql, gold_files)),
@@ -161,6 +160,11 @@ def _questions(bench: Bench, pipeline: Pipeline) -> dict[str, dict[str, Question
             "raw": Question(raw_sql, RAW_DATABASE, raw_bytes),
         }
     return questions
+
+
+def silver_question(name: str) -> str:
+    """The SQL that answers a question, known by its gold table, from silver."""
+    return WITHOUT_GOLD[name].format(**SILVER).strip()
 
 
 def scanned_bytes(sql: str, files: Iterable[Path]) -> int:
@@ -173,27 +177,6 @@ def scanned_bytes(sql: str, files: Iterable[Path]) -> int:
             chunks = [footer.row_group(group).column(index) for index in range(footer.num_columns)]
             total += sum(chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema in names)
     return total
-
-
-def ask(pipeline: Pipeline, question: Question) -> tuple[float, list[list[str | None]]]:
-    """Seconds from start_query_execution to the first page of results, and its rows."""
-    athena = pipeline.bench.aws.client("athena")
-    began = time.perf_counter()
-    query_id = athena.start_query_execution(
-        QueryString=question.sql,
-        WorkGroup=pipeline.stack.athena_workgroup_name,
-        QueryExecutionContext={"Database": question.database},
-    )["QueryExecutionId"]
-    while True:
-        status = athena.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]["Status"]
-        if status["State"] in ("SUCCEEDED", "FAILED", "CANCELLED"):
-            break
-        time.sleep(0.01)
-    if status["State"] != "SUCCEEDED":
-        raise BenchmarkError(f"{status.get('StateChangeReason')}\n{question.sql}")
-    rows = athena.get_query_results(QueryExecutionId=query_id)["ResultSet"]["Rows"]
-    seconds = time.perf_counter() - began
-    return seconds, [[value.get("VarCharValue") for value in row["Data"]] for row in rows[1:]]
 
 
 def _check_equal(name: str, gold: list[list[str | None]], silver: list[list[str | None]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -13,11 +14,21 @@ import pytest
 
 from benchmarks import duckdb_limit
 from benchmarks.__main__ import main
-from benchmarks.harness import BASELINE, Bench, LogLine, Pipeline, Run, Scale, benchmark, deploy
-from benchmarks.parts import history
+from benchmarks.harness import (
+    BASELINE,
+    Bench,
+    BenchmarkError,
+    LogLine,
+    Pipeline,
+    Run,
+    Scale,
+    benchmark,
+    deploy,
+)
+from benchmarks.parts import compaction, history
 from benchmarks.parts.queries import scanned_bytes
 from benchmarks.phases import IN_ORDER, effort, phases
-from benchmarks.results import load
+from benchmarks.results import Result, load
 from benchmarks.spark_events import Observation, Statement
 
 FEW = Scale(events=2_000, repeats=1, batches=1, generated=1_000)
@@ -60,6 +71,56 @@ def test_the_three_contenders_do_the_same_work_and_its_bytes_are_counted(
     assert figures["baseline_over_ours_last"].value == pytest.approx(
         details["baseline"][0]["seconds"] / details["ours"][0]["seconds"]
     )
+
+
+def test_compaction_joins_the_files_of_a_day_keeps_its_rows_and_then_leaves_them_alone(
+    bench: Bench, tmp_path: Path
+) -> None:
+    figures, details = compaction.measure(replace(bench, scale=replace(FEW, events=20_000, batches=2)))
+    lakes = {"before": deploy(bench, "compaction-before"), "after": deploy(bench, "compaction")}
+    for when, lake in lakes.items():
+        sizes = lake.objects("silver/")
+        assert figures[f"files_{when}"].value == len(sizes)
+        assert figures[f"bytes_{when}"].value == sum(sizes.values())
+        assert figures["rows"].value == rows(lake, "silver/", tmp_path / when)
+
+    # Every run leaves a file at least; what it delivers is far less than fills one after compaction.
+    assert figures["files_before"].value >= 2
+    assert figures["files_after"].value == 1
+    delivered = 2 * 20_000 / compaction.SHARE
+    assert 0.95 * delivered < figures["rows"].value < delivered
+    assert figures["bytes_read"].value >= figures["bytes_before"].value
+    assert figures["bytes_written"].value >= figures["bytes_after"].value
+    assert figures["again_files_written"].value == 0
+    for name in compaction.QUESTIONS:
+        ((before,), (after,)) = details["seconds"][name]
+        assert figures[f"{name}_seconds_before_over_after"].value == pytest.approx(before / after)
+
+    page = compaction.section(Result("compaction", compaction.TITLE, "2026-11-24", {}, figures, details))
+    assert f"| files | {figures['files_before_over_after']} | {figures['files_before']} | 1 |" in page
+
+
+@pytest.mark.parametrize(
+    ("after", "written_again", "reason"),
+    [
+        ([[1, 2, 3, 3]], 0, "other rows"),
+        ([[1, 2], [3, 4]], 0, "left 2 files of 2"),
+        ([[4, 3, 2, 1]], 3, "second compaction wrote 3 objects"),
+    ],
+)
+def test_a_compaction_that_did_not_do_its_work_is_not_measured(
+    tmp_path: Path, after: list[list[int]], written_again: int, reason: str
+) -> None:
+    def files(name: str, contents: list[list[int]]) -> list[Path]:
+        paths = [tmp_path / f"{name}-{number}.parquet" for number in range(len(contents))]
+        for path, values in zip(paths, contents, strict=True):
+            pq.write_table(pa.table({"a": values}), path)
+        return paths
+
+    before = files("before", [[1, 2], [3, 4]])
+    assert compaction.check_compacted([before, files("right", [[4, 3, 2, 1]])], 0) == 4
+    with pytest.raises(BenchmarkError, match=reason):
+        compaction.check_compacted([before, files("after", after)], written_again)
 
 
 def test_one_part_runs_alone_and_leaves_result_and_page(
