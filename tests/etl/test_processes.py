@@ -7,10 +7,12 @@ import os
 import random
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from glue_scripts import capstone_etl as etl
 from local_aws.server import LocalAws
@@ -69,6 +71,16 @@ def executors(aws: LocalAws) -> list[psutil.Process]:
     return found
 
 
+def processes_of_runs(aws: LocalAws) -> list[psutil.Process]:
+    """The drivers, JVMs and workers of a server's runs, by where they work: their parent may have ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(aws.state_dir.resolve() / "glue"):
+                found.append(process)
+    return found
+
+
 def end_idle_jvms(aws: LocalAws) -> None:
     """Have the next run begin in a cold JVM, where it lasts longer than the longest of our moments.
 
@@ -122,4 +134,48 @@ def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_the_next_run(
     assert run["JobRunState"] == "FAILED" and "SIGKILL" in run["ErrorMessage"], run
     shop.deliver(SECOND)
     shop.succeed(shop.job)
+    shop.assert_tables_are_right(tmp_path)
+
+
+def test_a_job_stopped_at_any_moment_leaves_no_process_and_is_made_good_by_the_next_run(
+    aws: LocalAws, tmp_path: Path
+) -> None:
+    shop = Shop(aws, "stopped")
+    shop.deliver(FIRST)
+    end_idle_jvms(aws)
+    run_id = shop.start(shop.job)
+    shop.wait(shop.job, run_id, "RUNNING")
+    moment = random.uniform(0, LONGEST_MOMENT_SECONDS)
+    print(f"stopped {moment:.2f} s after RUNNING")
+    time.sleep(moment)
+    begun = {process.name() for process in processes_of_runs(aws)}
+    assert any("java" in name for name in begun) and any("python" in name for name in begun), begun
+    answer = shop.glue.batch_stop_job_run(JobName=shop.job, JobRunIds=[run_id])
+    assert [one["JobRunId"] for one in answer["SuccessfulSubmissions"]] == [run_id] and not answer["Errors"]
+    run = shop.wait(shop.job, run_id)
+    assert run["JobRunState"] == "STOPPED", run
+    assert processes_of_runs(aws) == []
+    shop.deliver(SECOND)
+    shop.succeed(shop.job)
+    shop.assert_tables_are_right(tmp_path)
+
+
+def test_of_two_runs_started_at_once_one_is_refused_and_the_tables_are_right(
+    aws: LocalAws, tmp_path: Path
+) -> None:
+    shop = Shop(aws, "twice")
+    shop.deliver(FIRST | SECOND)
+
+    def start(_: int) -> str:
+        try:
+            return shop.start(shop.job)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+
+    with ThreadPoolExecutor() as starts:
+        answers = list(starts.map(start, range(2)))
+    assert answers.count("ConcurrentRunsExceededException") == 1, answers
+    (run,) = shop.glue.get_job_runs(JobName=shop.job)["JobRuns"]
+    assert run["Id"] in answers
+    assert shop.wait(shop.job, run["Id"])["JobRunState"] == "SUCCEEDED"
     shop.assert_tables_are_right(tmp_path)
