@@ -616,7 +616,7 @@ def assert_same_rows(table: str, actual: Iterable[Row], expected: Iterable[Row])
         f"{table}: {found.total():,} rows, expected {wanted.total():,}; "
         f"{missing.total():,} missing, {surplus.total():,} surplus",
         f"  columns {', '.join(COLUMNS[table])}",
-        *(f"  missing {row}" for row in list(missing)[:5]),
-        *(f"  surplus {row}" for row in list(surplus)[:5]),
+        *(f"  missing {row!s:.2000}" for row in list(missing)[:5]),
+        *(f"  surplus {row!s:.2000}" for row in list(surplus)[:5]),
     ]
     raise AssertionError("\n".join(message))

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,18 @@ def test_the_sample_data_gives_exactly_what_is_computed_independently(
 def test_no_line_is_lost_from_any_object(workbench: Workbench, thin_sample: dict[str, bytes]) -> None:
     workbench.upload(thin_sample)
     workbench.run()
+    assert lines_kept(workbench) == {
+        one: len(oracle.delivered_lines(data)) for one, data in thin_sample.items()
+    }
+
+
+def lines_kept(workbench: Workbench) -> dict[str, int]:
+    """How many lines of each object are in bronze, accepted or rejected."""
     kept: Counter[str] = Counter()
     for table in ("bronze.events", "bronze.events_rejected"):
         source = oracle.COLUMNS[table].index("source_file")
         kept.update(row[source] for row in workbench.rows(table))
-    assert kept == Counter({one: len(oracle.delivered_lines(data)) for one, data in thin_sample.items()})
+    return dict(kept)
 
 
 def test_a_run_without_new_objects_changes_no_file(
@@ -148,6 +156,93 @@ def test_copies_of_one_event_count_once(workbench: Workbench, runs: list[dict[st
     workbench.assert_holds({source: data for objects in runs for source, data in objects.items()})
     (revenue,) = workbench.rows("gold.hourly_revenue")
     assert str(revenue[2]) == "59.98" and revenue[3] == 1
+
+
+MINUTE = "2025-11-18T14:25"
+ONE_OF_MINUTE = {uri(MINUTE): packed(line(), line(VIEW), line(user_id="u_2"), b"broken")}
+# It repeats an event, corrects another, and has two of its own.
+OTHER_OF_MINUTE = {
+    uri(MINUTE, "events-20251118-142530.jsonl.gz"): packed(
+        line(), line(VIEW, category="toys"), line(user_id="u_3"), b"broken", line(event_type="refund")
+    )
+}
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [ONE_OF_MINUTE | OTHER_OF_MINUTE],
+        [ONE_OF_MINUTE, OTHER_OF_MINUTE],
+        [OTHER_OF_MINUTE, ONE_OF_MINUTE],
+    ],
+    ids=["in one run", "in two runs", "in two runs, last name first"],
+)
+def test_two_objects_of_one_arrival_minute_are_both_kept(
+    workbench: Workbench, runs: list[dict[str, bytes]]
+) -> None:
+    for objects in runs:
+        workbench.upload(objects)
+        workbench.run()
+    objects = ONE_OF_MINUTE | OTHER_OF_MINUTE
+    workbench.assert_holds(objects)
+    assert lines_kept(workbench) == dict(zip(objects, (4, 5), strict=True))
+    (folder,) = {path.parent for path in (workbench.folder / LAKE / "bronze/events").rglob("*.parquet")}
+    assert folder.name == "minute=25"
+
+
+def test_ratios_of_gold_are_rounded_half_up(workbench: Workbench) -> None:
+    counts = {  # views, add_to_carts, purchases
+        "p_1": (32, 1, 5),  # 0.03125, 0.15625, 5: to even, these would be 0.0312 and 0.1562
+        "p_2": (0, 32, 9),  # 0.28125
+        "p_3": (8, 1, 0),  # 0.125, 0
+        "p_4": (3, 2, 1),  # 0.6666..., 0.3333..., 0.5
+    }
+    types = ("page_view", "add_to_cart", "purchase")
+    lines = [
+        line(product_id=product, event_type=event_type, user_id=f"u_{number}")
+        for product, of_product in counts.items()
+        for event_type, count in zip(types, of_product, strict=True)
+        for number in range(count)
+    ]
+    workbench.upload({uri("2025-11-18T14:25"): packed(*lines)})
+    workbench.run()
+
+    def rounded(part: int, whole: int) -> Decimal | None:
+        return (Decimal(part) / whole).quantize(Decimal("0.0001"), ROUND_HALF_UP) if whole else None
+
+    assert sorted(workbench.rows("gold.conversion_funnel")) == [
+        (
+            *(product, "electronics", views, carts, purchases),
+            *(rounded(carts, views), rounded(purchases, views), rounded(purchases, carts)),
+        )
+        for product, (views, carts, purchases) in counts.items()
+    ]
+
+
+TEN_MEGABYTES = 10_000_000
+
+
+def test_lines_of_ten_megabytes_are_judged_as_any_line_and_lose_no_other(workbench: Workbench) -> None:
+    huge = "x" * TEN_MEGABYTES
+    accepted = [line(SEARCH, search_query=huge), line(VIEW, note=huge)]
+    rejected = {
+        "malformed_json": [huge.encode(), line(user_id="u_4", note=huge)[:-1]],
+        "unknown_event_type": [line(event_type=huge)],
+    }
+    objects = {
+        uri("2025-11-18T14:25"): packed(
+            line(), accepted[0], line(user_id="u_2"), *rejected["malformed_json"]
+        ),
+        uri("2025-11-18T14:30"): packed(*rejected["unknown_event_type"], line(user_id="u_3"), accepted[1]),
+        uri("2025-11-18T14:35"): packed(line(user_id="u_5"), b"broken"),
+    }
+    workbench.upload(objects)
+    summary = workbench.run()["bronze"]
+    assert (summary["accepted"], summary["rejected"]) == (6, 4)
+    assert lines_kept(workbench) == {
+        source: len(oracle.delivered_lines(data)) for source, data in objects.items()
+    }
+    workbench.assert_holds(objects)
 
 
 # --- Crashes ------------------------------------------------------------------------------------------------

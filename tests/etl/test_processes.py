@@ -1,4 +1,4 @@
-"""The script as a job of the embedded AWS: on two worker processes, and with its driver killed."""
+"""The script as a job of the embedded AWS: on two worker processes, killed, stopped, and started twice."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 import random
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from glue_scripts import capstone_etl as etl
 from local_aws.server import LocalAws
@@ -21,6 +23,8 @@ from tests.local_aws.glue_bench import FINAL_STATES, GlueBench, spark_jvms
 
 JOB = "capstone-etl"
 KILLS = 1 if "ETL_EXAMPLES" not in os.environ else 20
+LONGEST_MOMENT_SECONDS = 8
+EXIT_TIMEOUT_SECONDS = 20
 FIRST = {
     "2025-11-18T14:25": packed(line(), line(), line(VIEW), line(user_id="u_2"), b"broken"),
     "2025-11-18T14:30": packed(line(SEARCH, timestamp="2025-11-17T23:59:59.999999Z"), line(user_id="u_3")),
@@ -57,13 +61,46 @@ class Shop(GlueBench):
             oracle.assert_same_rows(table, rows_of_table(folder, table), expected[table])
 
 
-def processes(main_class: str) -> list[psutil.Process]:
+def executors(aws: LocalAws) -> list[psutil.Process]:
+    """The worker processes of the server's runs, without theirs: a fork of one looks like it for a moment."""
     found = []
-    for process in psutil.process_iter():
+    for process in (child for jvm in spark_jvms(aws) for child in jvm.children()):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if main_class in process.cmdline():
+            if "org.apache.spark.executor.CoarseGrainedExecutorBackend" in process.cmdline():
                 found.append(process)
     return found
+
+
+def processes_of_runs(aws: LocalAws) -> list[psutil.Process]:
+    """The drivers, JVMs and workers of a server's runs, by where they work: their parent may have ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(aws.state_dir.resolve() / "glue"):
+                found.append(process)
+    return found
+
+
+def end_idle_jvms(aws: LocalAws) -> None:
+    """Have the next run begin in a cold JVM, where it lasts longer than the longest of our moments.
+
+    A JVM that is dying still counts as alive for its server, and might be handed out.
+    """
+    idle = spark_jvms(aws)
+    for jvm in idle:
+        jvm.kill()
+    deadline = time.monotonic() + EXIT_TIMEOUT_SECONDS
+    while not all(map(has_ended, idle)):
+        assert time.monotonic() < deadline, f"{idle} live on after {EXIT_TIMEOUT_SECONDS} s"
+        time.sleep(0.02)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether its parent could reap it, or has: of a zombie, other threads may still be dying."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_two_worker_processes_make_the_same_tables(aws: LocalAws, tmp_path: Path) -> None:
@@ -72,8 +109,7 @@ def test_two_worker_processes_make_the_same_tables(aws: LocalAws, tmp_path: Path
     run_id = shop.start(shop.job, **{"conf": "spark.master=local-cluster[2,1,1024]"})
     workers = 0
     while (run := shop.get(shop.job, run_id))["JobRunState"] not in FINAL_STATES:
-        found = processes("org.apache.spark.executor.CoarseGrainedExecutorBackend")
-        workers = max(workers, len(found))
+        workers = max(workers, len(executors(aws)))
         time.sleep(0.5)
     assert run["JobRunState"] == "SUCCEEDED", run
     assert workers == 2
@@ -86,11 +122,10 @@ def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_the_next_run(
 ) -> None:
     shop = Shop(aws, f"killed-{number}")
     shop.deliver(FIRST)
-    for idle in spark_jvms(aws):
-        idle.kill()  # In a cold JVM the run lasts longer than the longest of our moments.
+    end_idle_jvms(aws)
     run_id = shop.start(shop.job)
     shop.wait(shop.job, run_id, "RUNNING")
-    moment = random.uniform(0.5, 8)
+    moment = random.uniform(0.5, LONGEST_MOMENT_SECONDS)
     print(f"killed {moment:.2f} s after RUNNING")
     time.sleep(moment)
     (jvm,) = spark_jvms(aws)
@@ -99,4 +134,48 @@ def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_the_next_run(
     assert run["JobRunState"] == "FAILED" and "SIGKILL" in run["ErrorMessage"], run
     shop.deliver(SECOND)
     shop.succeed(shop.job)
+    shop.assert_tables_are_right(tmp_path)
+
+
+def test_a_job_stopped_at_any_moment_leaves_no_process_and_is_made_good_by_the_next_run(
+    aws: LocalAws, tmp_path: Path
+) -> None:
+    shop = Shop(aws, "stopped")
+    shop.deliver(FIRST)
+    end_idle_jvms(aws)
+    run_id = shop.start(shop.job)
+    shop.wait(shop.job, run_id, "RUNNING")
+    moment = random.uniform(0, LONGEST_MOMENT_SECONDS)
+    print(f"stopped {moment:.2f} s after RUNNING")
+    time.sleep(moment)
+    begun = {process.name() for process in processes_of_runs(aws)}
+    assert any("java" in name for name in begun) and any("python" in name for name in begun), begun
+    answer = shop.glue.batch_stop_job_run(JobName=shop.job, JobRunIds=[run_id])
+    assert [one["JobRunId"] for one in answer["SuccessfulSubmissions"]] == [run_id] and not answer["Errors"]
+    run = shop.wait(shop.job, run_id)
+    assert run["JobRunState"] == "STOPPED", run
+    assert processes_of_runs(aws) == []
+    shop.deliver(SECOND)
+    shop.succeed(shop.job)
+    shop.assert_tables_are_right(tmp_path)
+
+
+def test_of_two_runs_started_at_once_one_is_refused_and_the_tables_are_right(
+    aws: LocalAws, tmp_path: Path
+) -> None:
+    shop = Shop(aws, "twice")
+    shop.deliver(FIRST | SECOND)
+
+    def start(_: int) -> str:
+        try:
+            return shop.start(shop.job)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+
+    with ThreadPoolExecutor() as starts:
+        answers = list(starts.map(start, range(2)))
+    assert answers.count("ConcurrentRunsExceededException") == 1, answers
+    (run,) = shop.glue.get_job_runs(JobName=shop.job)["JobRuns"]
+    assert run["Id"] in answers
+    assert shop.wait(shop.job, run["Id"])["JobRunState"] == "SUCCEEDED"
     shop.assert_tables_are_right(tmp_path)

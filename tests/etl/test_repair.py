@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -121,16 +122,58 @@ def test_a_run_reads_no_files_of_days_that_it_does_not_touch(
         )
     }
     workbench.upload(objects)
+    with watched_reads() as read:
+        workbench.run()
+    workbench.assert_holds({**FIRST, **objects})
+    assert {path.rsplit("/", 1)[0] for path in read} == {"gold/conversion_funnel"}
+
+
+def test_a_run_opens_of_a_day_of_silver_only_files_of_the_hours_that_it_may_have_copies_of(
+    workbench: Workbench,
+) -> None:
+    def objects(arrival: str, *times: str) -> dict[str, bytes]:
+        return {
+            uri(f"2025-11-18T{arrival}"): packed(*(line(timestamp=f"2025-11-18T{time}Z") for time in times))
+        }
+
+    def run(new: dict[str, bytes], opened: set[str]) -> None:
+        """Files of hours that are not to be opened hold no Parquet meanwhile."""
+        kept = {path: path.read_bytes() for path in silver_of(workbench) if hour_of(path) not in opened}
+        for path in kept:
+            path.write_bytes(b"no Parquet")
+        workbench.upload(new)
+        with watched_reads() as read:
+            workbench.run()
+        for path, content in kept.items():
+            path.write_bytes(content)
+        assert {hour_of(Path(path)) for path in read if path.startswith("silver/")} == opened
+        delivered.update(new)
+        workbench.assert_holds(delivered)
+
+    delivered: dict[str, bytes] = {}
+    for hour in ("00", "10", "20"):
+        run(objects(f"{hour}:35", f"{hour}:10:00", f"{hour}:30:00"), opened=set())
+    run(objects("22:05", "22:00:00", "22:04:59.999999"), opened=set())
+    # A copy, and an event that is late and new.
+    run(objects("22:10", "10:10:00", "10:29:59"), opened={"10"})
+    assert {hour_of(path) for path in silver_of(workbench)} == {"00", "10", "20", "22"}
+
+
+def hour_of(path: Path) -> str:
+    """The hour of the first event of a file of silver, by the time in its name: microseconds of the day."""
+    return f"{int(path.name.split('-')[1]) // 3_600_000_000:02d}"
+
+
+@contextlib.contextmanager
+def watched_reads() -> Iterator[set[str]]:
+    """The paths of the published files that a run reads."""
     read: set[str] = set()
     original = etl.Lake.read
 
     def reading(lake: Any, table: Any, uris: Iterable[str]) -> DataFrame:
         uris = list(uris)
-        read.update(map(lake.relative, uris))
+        read.update(path for path in map(lake.relative, uris) if not path.startswith("_staging/"))
         return original(lake, table, uris)
 
     with mock.patch.object(etl.Lake, "read", reading):
-        workbench.run()
-    workbench.assert_holds({**FIRST, **objects})
-    published = {path for path in read if not path.startswith("_staging/")}
-    assert {path.rsplit("/", 1)[0] for path in published} == {"gold/conversion_funnel"}
+        yield read
