@@ -21,6 +21,7 @@ from typing import IO
 
 import psutil
 
+from local_aws.glue.compiled_code import jars_were_added, share_compiled_code
 from local_aws.glue.spark import connect_pyspark, jvm_overhead, renew_jvm
 
 
@@ -57,7 +58,8 @@ class DriverSpec:
     def result(self) -> Path:
         """Exists once the script has ended and Spark writes no more.
 
-        {"error": null or a message, "jvm_overhead": of a run that succeeded, see `jvm_overhead`}
+        {"error": null or a message}; of a run that succeeded also what to know of its JVM: "overhead" (see
+        `jvm_overhead`), "is_as_before" (it may serve another run).
         """
         return Path(self.run_folder) / "result.json"
 
@@ -77,23 +79,25 @@ def main() -> None:
 
     from local_aws.glue.failure import describe
 
-    overhead = None
+    jvm = {}
     try:
         connect_pyspark(Path(spec.connection), lambda: psutil.pid_exists(spec.jvm))
         renew_jvm(spec.settings)
+        share_compiled_code()
         let_go.wait()
         _set_python_path(spec)
         spec.started_mark.touch()
         error = _run_script(spec, describe)
         _stop_spark()
-        overhead = jvm_overhead() if error is None else None
+        if error is None:
+            jvm = {"overhead": jvm_overhead(), "is_as_before": not jars_were_added()}
     except Exception as failure:
         traceback.print_exc()
         error = describe(failure)
     sys.stdout.flush()
     sys.stderr.flush()
     staged = spec.result.with_suffix(".tmp")
-    staged.write_text(json.dumps({"error": error, "jvm_overhead": overhead}))
+    staged.write_text(json.dumps({"error": error, **jvm}))
     staged.replace(spec.result)
     os._exit(0)
 

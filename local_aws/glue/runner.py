@@ -27,6 +27,7 @@ import psutil
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local_aws.glue.compiled_code import CACHE_SETTINGS
 from local_aws.glue.driver import DriverSpec, end_of_process
 from local_aws.glue.jvms import JvmPool, SparkJvm, cpu_seconds, kill_group
 from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
@@ -239,7 +240,7 @@ class _Run:
         jvm = self._jvms.take(settings, self._jvm_environment())
         log = self._follow(jvm.log, "error")
         used_before = cpu_seconds(jvm.process.pid)
-        state = "FAILED"
+        is_reusable = False
         try:
             spec = self._spec(script, settings, jvm)
             process = self._spawn(spec)
@@ -251,14 +252,16 @@ class _Run:
                 end = end_of_process("Spark's JVM", jvm.process.returncode)
                 message = f"{end}. The script got: {message}"
             if state == "SUCCEEDED":
-                self._log_effort(jvm, cpu_seconds(jvm.process.pid) - used_before, spec)
+                told = json.loads(spec.result.read_text())
+                is_reusable = told["is_as_before"]
+                self._log_effort(jvm, cpu_seconds(jvm.process.pid) - used_before, told["overhead"])
             return state, message
         finally:
-            if state != "SUCCEEDED":
+            if not is_reusable:
                 jvm.end()
             log.close()
             self._followers.remove(log)
-            if state == "SUCCEEDED":
+            if is_reusable:
                 self._jvms.give_back(jvm)
 
     def _prepare(self) -> tuple[Path, dict[str, str]]:
@@ -357,9 +360,9 @@ class _Run:
         self._running_since = self._running_since or time.time()
         return ("FAILED", error) if error else ("SUCCEEDED", "")
 
-    def _log_effort(self, jvm: SparkJvm, used: float, spec: DriverSpec) -> None:
+    def _log_effort(self, jvm: SparkJvm, used: float, overhead: dict[str, float]) -> None:
         """Say what the run cost the JVM (compiler threads work side by side, so theirs is the sum of all)."""
-        before, jvm.overhead = jvm.overhead, json.loads(spec.result.read_text())["jvm_overhead"]
+        before, jvm.overhead = jvm.overhead, overhead
         spent = {name: seconds - before[name] for name, seconds in jvm.overhead.items()}
         self._log(
             f"Spark's JVM used {used:.1f} s of CPU; it spent {spent['compiling']:.1f} s on compiling code "
@@ -413,6 +416,7 @@ class _Run:
             "spark.sql.warehouse.dir": (self._temporary / "spark-warehouse").as_uri(),
             # No _SUCCESS objects: nobody looks at them, and they lie between the data.
             "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+            **CACHE_SETTINGS,
             **s3_on_folders(folders),
             **spark_settings(self._request.arguments.get("--conf", "")),
         }
