@@ -43,14 +43,14 @@ if "--DIE" in sys.argv:
 
 # How many classes Spark has compiled in this JVM's life, and what a task finds in a jar that was added.
 COMPILE = """
-import json, sys, zipfile
+import json, os, sys, zipfile
 from pyspark.sql import SparkSession, functions as F
 spark = SparkSession.builder.getOrCreate()
 jvm, resource = spark._jvm, None
 if "--JAR" in sys.argv:
     with zipfile.ZipFile("added.jar", "w") as jar:
         jar.writestr("added.txt", "from the jar")
-    spark.sparkContext._jsc.addJar("added.jar")
+    spark.sparkContext._jsc.addJar(os.path.abspath("added.jar"))
     spark.range(1).repartition(1).collect()
     stream = jvm.java.lang.Thread.currentThread().getContextClassLoader().getResourceAsStream("added.txt")
     resource = bytes(stream.readAllBytes()).decode()
