@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import psutil
@@ -43,6 +44,9 @@ FIRST_PERIOD = datetime(2025, 11, 18, 8, tzinfo=UTC)
 
 PRODUCTS = 1_000
 """As many as the generator Lambda's shop has."""
+
+WARM_UPS = 5
+"""After so many runs of a script in one JVM, more get it hardly faster."""
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR")
 _POLL_SECONDS = 0.25
@@ -271,6 +275,15 @@ def deploy(bench: Bench, name: str, script: Path = OURS) -> Pipeline:
     upload_if_changed(bench.aws, script, stack.script_location)
     create_or_update_job(bench.aws, stack)
     return Pipeline(bench, stack)
+
+
+def warm_up(bench: Bench, file: FileSummary) -> None:
+    """Untimed runs of both scripts, each into an empty lake, after which runs of them find a warm JVM."""
+    for _ in range(WARM_UPS):
+        for script in (OURS, BASELINE):
+            pipeline = deploy(bench, f"warm-up-{uuid4().hex[:8]}", script)
+            pipeline.deliver(file)
+            pipeline.run()
 
 
 # --- Figures, progress, the machine -------------------------------------------------------------------------
