@@ -18,6 +18,8 @@ TARGETS = (
     ("one_batch", "baseline_over_ours_cold", "the same, cold JVM", "at least", 3.0),
     ("history", "baseline_over_ours_last", "baseline / ours, last batch", "at least", 8.0),
     ("history", "ours_last_over_second", "our time, last batch / batch 2", "at most", 1.15),
+    ("history", "ours_bytes_read_last_over_second", "bytes read, last batch / batch 2", "at most", 1.0),
+    ("history", "next_day_bytes_read_over_second", "bytes read, next day / this day", "at most", 1.0),
     ("storage", "bronze_per_json_byte", "bronze, bytes a byte of raw JSON", "at most", 0.06),
     ("storage", "silver_per_json_byte", "silver, bytes a byte of raw JSON", "at most", 0.07),
     ("generator", "seconds", "generate_sample_data.py", "at most", 10.0),

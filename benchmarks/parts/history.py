@@ -149,6 +149,11 @@ def _amounts(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
     second, last, base = (ours[1:] or ours)[0], ours[-1], baseline[-1]
     ours_last, base_last = f"our run of batch {last.batch}", f"the baseline's run of batch {base.batch}"
     return {
+        "ours_bytes_read_last_over_second": Figure(
+            last.bytes_read / second.bytes_read,
+            "ratio",
+            f"bytes that we read at batch {last.batch} / at batch {second.batch}",
+        ),
         "ours_bytes_read_second": Figure(
             second.bytes_read, "B", f"read from S3 by our run of batch {second.batch}"
         ),
@@ -194,6 +199,7 @@ def section(result: Result) -> str:
         "baseline_over_ours_last",
         "ours_last_over_second",
         "ours_late_over_early",
+        "ours_bytes_read_last_over_second",
         "next_day_over_second",
         "next_day_bytes_read_over_second",
         "ours_slope_seconds",
