@@ -45,9 +45,6 @@ FIRST_PERIOD = datetime(2025, 11, 18, 8, tzinfo=UTC)
 PRODUCTS = 1_000
 """As many as the generator Lambda's shop has."""
 
-WARM_UPS = 5
-"""After so many runs of a script in one JVM, more get it hardly faster."""
-
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR")
 _POLL_SECONDS = 0.25
 _ARCHIVE_TIMEOUT_SECONDS = 300
@@ -70,6 +67,8 @@ class Scale:
     """The batches of the history at which the baseline is timed; the others it takes in several at once."""
     generated: int = 750_000
     """Events that the generators are measured with."""
+    warm_ups: int = 5
+    """Untimed runs of each script in one JVM, after which more get it hardly faster."""
 
 
 @dataclass
@@ -278,8 +277,8 @@ def deploy(bench: Bench, name: str, script: Path = OURS) -> Pipeline:
 
 
 def warm_up(bench: Bench, file: FileSummary) -> None:
-    """Untimed runs of both scripts, each into an empty lake, after which runs of them find a warm JVM."""
-    for _ in range(WARM_UPS):
+    """Runs of both scripts, each into an empty lake, after which runs of them find a warm JVM."""
+    for _ in range(bench.scale.warm_ups):
         for script in (OURS, BASELINE):
             pipeline = deploy(bench, f"warm-up-{uuid4().hex[:8]}", script)
             pipeline.deliver(file)

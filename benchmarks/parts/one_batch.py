@@ -15,7 +15,7 @@ from typing import Any
 from matplotlib.figure import Figure as Plot
 
 from benchmarks import drawing
-from benchmarks.harness import BASELINE, OURS, WARM_UPS, Bench, Run, deploy, median_figure, progress, warm_up
+from benchmarks.harness import BASELINE, OURS, Bench, Run, deploy, median_figure, progress, warm_up
 from benchmarks.phases import EFFORT, IN_ORDER, WHAT, effort, phases
 from benchmarks.results import ROOT, Figure, Result, format_value
 from generate_sample_data import FileSummary
@@ -117,8 +117,8 @@ def section(result: Result) -> str:
         "it shows the limit.",
         "The embedded AWS keeps the JVM of a run that succeeded for the next one. The first run after "
         "`make up` finds a cold JVM, in which Java loads, interprets and compiles all code anew; the runs "
-        f"after it find a warm one. Warm runs were timed after {WARM_UPS} of each script. Both scripts are "
-        "measured both ways.",
+        "after it find a warm one. Warm runs were timed after several others. Both scripts are run both "
+        "ways.",
         drawing.figure_table(figures[name] for name in names),
         "Where our time goes, in runs of their own with Spark's event log on. A layer ends with its summary "
         "line in the job's log." + (f" Not to be told apart from what follows: {untold}." if untold else ""),

@@ -31,7 +31,7 @@ from benchmarks.phases import IN_ORDER, effort, phases
 from benchmarks.results import Result, load
 from benchmarks.spark_events import Observation, Statement
 
-FEW = Scale(events=2_000, repeats=1, batches=1, generated=1_000)
+FEW = Scale(events=2_000, repeats=1, batches=1, generated=1_000, warm_ups=0)
 
 
 @pytest.fixture(scope="module")
