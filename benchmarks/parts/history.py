@@ -52,42 +52,59 @@ class Point:
 
 def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
     """Both pipelines get the same files in the same order."""
-    batches = bench.batches(bench.scale.events)
-    next_day = bench.batches(bench.scale.events, start=FIRST_PERIOD + timedelta(days=1))
-    last = bench.scale.batches
-    timed = sorted({number for number in bench.scale.baseline_batches if number < last} | {last})
     pipelines = deploy(bench, "history-ours", OURS), deploy(bench, "history-base", BASELINE)
-    ours: list[Point] = []
-    baseline: list[Point] = []
-    with progress(TITLE, last + 2 * len(timed) + 2) as bar:
-        warm_up(bench, batches[1])
-        for number in range(1, last + 1):
-            ours.append(_take_in(pipelines[0], number, batches[number]))
-            bar.update()
-            if number in timed:
-                done = baseline[-1].batch if baseline else 0
-                if number - done > 1:
-                    pipelines[1].deliver(*[batches[between] for between in range(done + 1, number)])
-                    pipelines[1].run()
-                bar.update()
-                baseline.append(_take_in(pipelines[1], number, batches[number]))
-                bar.update()
-        _take_in(pipelines[0], last + 1, next_day[1])
-        bar.update()
-        after_a_day = _take_in(pipelines[0], last + 2, next_day[2])
-        bar.update()
+    with progress(TITLE, bench.scale.batches + 2 * len(_timed(bench)) + 2) as bar:
+        warm_up(bench, bench.batches(bench.scale.events)[1])
+        ours, baseline = take_in_day(bench, pipelines, bar)
+        next_day = take_in_next_day(bench, pipelines[0], bar)
     figures = {
-        "batches": Figure(last, "count", "batches in a row, all within one day of arrival"),
+        "batches": Figure(bench.scale.batches, "count", "batches in a row, all within one day of arrival"),
         "events": Figure(bench.scale.events, "count", "lines of each batch"),
         **_times(ours, baseline),
         **_amounts(ours, baseline),
-        **_next_day(ours, after_a_day),
+        **_next_day(ours, next_day),
     }
     return figures, {
         "ours": [asdict(p) for p in ours],
         "baseline": [asdict(p) for p in baseline],
-        "next_day": asdict(after_a_day),
+        "next_day": asdict(next_day),
     }
+
+
+def take_in_day(
+    bench: Bench, pipelines: tuple[Pipeline, Pipeline], bar: Any
+) -> tuple[list[Point], list[Point]]:
+    """All batches into our pipeline and the baseline's: the runs of ours, and the timed ones of the other."""
+    batches, timed = bench.batches(bench.scale.events), _timed(bench)
+    ours: list[Point] = []
+    baseline: list[Point] = []
+    for number in range(1, bench.scale.batches + 1):
+        ours.append(_take_in(pipelines[0], number, batches[number]))
+        bar.update()
+        if number in timed:
+            done = baseline[-1].batch if baseline else 0
+            if number - done > 1:
+                pipelines[1].deliver(*[batches[between] for between in range(done + 1, number)])
+                pipelines[1].run()
+            bar.update()
+            baseline.append(_take_in(pipelines[1], number, batches[number]))
+            bar.update()
+    return ours, baseline
+
+
+def take_in_next_day(bench: Bench, pipeline: Pipeline, bar: Any) -> Point:
+    """Two batches of the next day into our pipeline: the run of the second."""
+    batches = bench.batches(bench.scale.events, start=FIRST_PERIOD + timedelta(days=1))
+    for number in (1, 2):
+        point = _take_in(pipeline, bench.scale.batches + number, batches[number])
+        bar.update()
+    return point
+
+
+def _timed(bench: Bench) -> list[int]:
+    """The batches at which the baseline is timed."""
+    last = bench.scale.batches
+    return sorted({number for number in bench.scale.baseline_batches if number < last} | {last})
 
 
 def _take_in(pipeline: Pipeline, number: int, batch: Any) -> Point:

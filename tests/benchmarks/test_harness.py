@@ -24,6 +24,7 @@ from benchmarks.harness import (
     Scale,
     benchmark,
     deploy,
+    progress,
 )
 from benchmarks.parts import compaction, history
 from benchmarks.parts.queries import scanned_bytes
@@ -49,10 +50,10 @@ def rows(pipeline: Pipeline, table: str, folder: Path) -> int:
 def test_the_three_contenders_do_the_same_work_and_its_bytes_are_counted(
     bench: Bench, tmp_path: Path
 ) -> None:
-    figures, details = history.measure(bench)
-    ours = deploy(bench, "history-ours")
-    baseline = deploy(bench, "history-base", BASELINE)
+    ours, baseline = deploy(bench, "ours"), deploy(bench, "baseline", BASELINE)
     raw = bench.batches(FEW.events)[1].path
+    with progress("History", 3) as bar:
+        (our_run,), (baseline_run,) = history.take_in_day(bench, (ours, baseline), bar)
 
     events = rows(ours, "silver/", tmp_path / "ours")
     assert 0.95 * FEW.events < events < FEW.events
@@ -60,17 +61,23 @@ def test_the_three_contenders_do_the_same_work_and_its_bytes_are_counted(
     assert events <= rows(baseline, "silver/", tmp_path / "baseline") <= 1.01 * events
     assert events <= duckdb_limit.do_the_work(raw, tmp_path / "duckdb") <= 1.01 * events
 
-    for contender, pipeline in (("ours", ours), ("baseline", baseline)):
-        (point,) = details[contender]
+    for point, pipeline in ((our_run, ours), (baseline_run, baseline)):
         lake = {layer: pipeline.objects(f"{layer}/") for layer in ("bronze", "silver", "gold")}
         # The first run has written every object of the lake, and has read the raw file at least.
         stored = sum(sum(sizes.values()) for sizes in lake.values())
-        assert stored <= point["bytes_written"] < 3 * stored
-        assert point["files_written"] == sum(len(sizes) for sizes in lake.values())
-        assert raw.stat().st_size <= point["bytes_read"] < 20 * raw.stat().st_size
-    assert figures["baseline_over_ours_last"].value == pytest.approx(
-        details["baseline"][0]["seconds"] / details["ours"][0]["seconds"]
-    )
+        assert stored <= point.bytes_written < 3 * stored
+        assert point.files_written == sum(len(sizes) for sizes in lake.values())
+        assert raw.stat().st_size <= point.bytes_read < 20 * raw.stat().st_size
+
+
+def test_the_history_goes_on_into_the_next_day(bench: Bench, tmp_path: Path) -> None:
+    figures, details = history.measure(bench)
+    (our_run,), (baseline_run,), next_day = details["ours"], details["baseline"], details["next_day"]
+    assert figures["baseline_over_ours_last"].value == baseline_run["seconds"] / our_run["seconds"]
+    assert figures["next_day_over_second"].value == next_day["seconds"] / our_run["seconds"]
+    assert figures["next_day_bytes_read_over_second"].value == next_day["bytes_read"] / our_run["bytes_read"]
+    days = {path.parent.name: path for path in deploy(bench, "history-ours").fetch("silver/", tmp_path)}
+    assert set(days) == {"day=18", "day=19"}
 
 
 def test_compaction_joins_the_files_of_a_day_keeps_its_rows_and_then_leaves_them_alone(
