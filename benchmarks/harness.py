@@ -159,9 +159,13 @@ class Run:
 
     def objects(self) -> tuple[int, int]:
         """How many objects it wrote to the analytics bucket, and how many that then had."""
-        found = [_STAGED_OUT.search(line.text) for line in self.system]
-        (match,) = [one for one in found if one]
+        match = self.told(_STAGED_OUT)
         return int(match[1]), int(match[2])
+
+    def told(self, pattern: re.Pattern[str]) -> re.Match[str]:
+        """The one match in its system log."""
+        (match,) = [match for line in self.system if (match := pattern.search(line.text))]
+        return match
 
 
 @dataclass(frozen=True)

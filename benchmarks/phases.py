@@ -66,9 +66,7 @@ def phases(run: Run) -> dict[str, float]:
 def effort(run: Run) -> dict[str, float]:
     """Seconds of each kind of EFFORT. The run must have an event log."""
     assert run.events is not None, "the run was not observed"
-    found = [_EFFORT.search(line.text) for line in run.system]
-    (match,) = [one for one in found if one]
-    cpu, compiling, collecting = map(float, match.groups())
+    cpu, compiling, collecting = map(float, run.told(_EFFORT).groups())
     return {
         "cpu": cpu,
         "tasks": run.events.task_cpu_seconds,

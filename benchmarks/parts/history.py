@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import MaxNLocator
@@ -35,6 +36,8 @@ from benchmarks.phases import IN_ORDER, phases
 from benchmarks.results import Figure, Result, format_value
 
 TITLE = "History"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def _check_new_files(run: Run) -> None:
 def _times(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
     """Seconds of the runs, their ratios and how they grow. The first run is left out where there are more."""
     warm = ours[1:] or ours
-    second, last, base = warm[0], warm[-1], baseline[-1]
+    second, last, base = _second(ours), ours[-1], baseline[-1]
     third = max(len(warm) // 3, 1)
     late_over_early = _median_seconds(warm[-third:]) / _median_seconds(warm[:third])
     return {
@@ -163,7 +166,7 @@ def _times(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
 
 def _amounts(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
     """Bytes and objects of the second and the last runs."""
-    second, last, base = (ours[1:] or ours)[0], ours[-1], baseline[-1]
+    second, last, base = _second(ours), ours[-1], baseline[-1]
     ours_last, base_last = f"our run of batch {last.batch}", f"the baseline's run of batch {base.batch}"
     return {
         "ours_bytes_read_last_over_second": Figure(
@@ -185,7 +188,7 @@ def _amounts(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
 
 def _next_day(ours: list[Point], after_a_day: Point) -> dict[str, Figure]:
     """The second run of the next day beside that of the first: what the day between them costs."""
-    second = (ours[1:] or ours)[0]
+    second = _second(ours)
     return {
         "next_day_over_second": Figure(
             after_a_day.seconds / second.seconds, "ratio", "our time at batch 2 of the next day / of this day"
@@ -196,6 +199,11 @@ def _next_day(ours: list[Point], after_a_day: Point) -> dict[str, Figure]:
         "ours_seconds_next_day": Figure(after_a_day.seconds, "s", "our run of batch 2 of the next day"),
         "ours_bytes_read_next_day": Figure(after_a_day.bytes_read, "B", "read from S3 by it"),
     }
+
+
+def _second(runs: Sequence[T]) -> T:
+    """The second run, or the only one."""
+    return (runs[1:] or runs)[0]
 
 
 def _median_seconds(points: list[Point]) -> float:
@@ -263,7 +271,7 @@ def section(result: Result) -> str:
 def _phases_table(details: dict[str, Any]) -> str:
     """Seconds of each phase in our second run, our last one and our second one of the next day."""
     ours = details["ours"]
-    runs = ((ours[1:] or ours)[0], ours[-1], details["next_day"])
+    runs = (_second(ours), ours[-1], details["next_day"])
     names = [name for name in IN_ORDER if all(name in run["phases"] for run in runs)]
     rows = [(name, *(format_value(run["phases"][name], "s") for run in runs)) for name in names]
     total = ("all", *(format_value(run["seconds"], "s") for run in runs))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,10 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
             name: median_figure(_ratios(seconds[longer], seconds[shorter]), "ratio", text)
             for name, (longer, shorter, text) in ratios.items()
         },
-        **_phase_figures(observed["warm"]),
-        **_phase_figures(observed["cold"], suffix="_cold"),
-        **_effort_figures(observed["warm"]),
-        **_effort_figures(observed["cold"], suffix="_cold"),
+        **_medians(_phase, [phases(run) for run in observed["warm"]], WHAT, ""),
+        **_medians(_phase, [phases(run) for run in observed["cold"]], WHAT, "_cold"),
+        **_medians(_effort, [effort(run) for run in observed["warm"]], EFFORT, ""),
+        **_medians(_effort, [effort(run) for run in observed["cold"]], EFFORT, "_cold"),
     }
     return figures, {**seconds, "gzip_bytes": file.path.stat().st_size}
 
@@ -203,18 +203,15 @@ def _effort(name: str, suffix: str = "") -> str:
     return f"effort_{name}{suffix}_seconds"
 
 
-def _effort_figures(runs: list[Run], suffix: str = "") -> dict[str, Figure]:
-    splits = [effort(run) for run in runs]
+def _medians(
+    figure_id: Callable[[str, str], str],
+    splits: list[dict[str, float]],
+    what: Mapping[str, str],
+    suffix: str,
+) -> dict[str, Figure]:
+    """The figures of what all splits have."""
     return {
-        _effort(name, suffix): median_figure([split[name] for split in splits], "s", f"{name}: {what}")
-        for name, what in EFFORT.items()
-    }
-
-
-def _phase_figures(runs: list[Run], suffix: str = "") -> dict[str, Figure]:
-    splits = [phases(run) for run in runs]
-    names = [name for name in ("stage_in", *IN_ORDER) if all(name in split for split in splits)]
-    return {
-        _phase(name, suffix): median_figure([split[name] for split in splits], "s", f"{name}: {WHAT[name]}")
-        for name in names
+        figure_id(name, suffix): median_figure([split[name] for split in splits], "s", f"{name}: {text}")
+        for name, text in what.items()
+        if all(name in split for split in splits)
     }

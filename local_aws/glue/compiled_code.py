@@ -24,11 +24,11 @@ def share_compiled_code() -> None:
     initialise = SparkContext._initialize_context
 
     def initialise_and_share(self: SparkContext, configuration: Any) -> Any:
-        context = initialise(self, configuration)
+        context, loader = initialise(self, configuration), _driver_class_loader()
         for executor in _executors_of_this_jvm(context):
             session = executor.defaultSessionState()
             for name in ("urlClassLoader", "replClassLoader"):
-                _field(session, name).set(session, _driver_class_loader())
+                _field(session, name).set(session, loader)
         return context
 
     SparkContext._initialize_context = initialise_and_share  # type: ignore[method-assign,assignment]

@@ -44,9 +44,7 @@ class SparkJvm:
     key: tuple[object, ...]
     """JVMs of the same key are interchangeable."""
     runs: int = 0
-    overhead: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("compiling", "collecting"), 0.0)
-    )
+    overhead: dict[str, float] = field(default_factory=dict)
     """What its last driver said of it, see `local_aws.glue.spark.jvm_overhead`."""
 
     @property

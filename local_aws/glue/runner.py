@@ -251,10 +251,9 @@ class _Run:
             if state == "FAILED" and jvm.has_ended():
                 end = end_of_process("Spark's JVM", jvm.process.returncode)
                 message = f"{end}. The script got: {message}"
-            if state == "SUCCEEDED":
-                told = json.loads(spec.result.read_text())
-                is_reusable = told["is_as_before"]
-                self._log_effort(jvm, cpu_seconds(jvm.process.pid) - used_before, told["overhead"])
+            told = json.loads(spec.result.read_text()) if spec.result.exists() else {}
+            is_reusable = state == "SUCCEEDED" and told["is_as_before"]
+            self._log_effort(jvm, cpu_seconds(jvm.process.pid) - used_before, told.get("overhead"))
             return state, message
         finally:
             if not is_reusable:
@@ -360,14 +359,17 @@ class _Run:
         self._running_since = self._running_since or time.time()
         return ("FAILED", error) if error else ("SUCCEEDED", "")
 
-    def _log_effort(self, jvm: SparkJvm, used: float, overhead: dict[str, float]) -> None:
+    def _log_effort(self, jvm: SparkJvm, used: float, overhead: dict[str, float] | None) -> None:
         """Say what the run cost the JVM (compiler threads work side by side, so theirs is the sum of all)."""
-        before, jvm.overhead = jvm.overhead, overhead
-        spent = {name: seconds - before[name] for name, seconds in jvm.overhead.items()}
-        self._log(
-            f"Spark's JVM used {used:.1f} s of CPU; it spent {spent['compiling']:.1f} s on compiling code "
-            f"and {spent['collecting']:.1f} s on collecting garbage"
-        )
+        effort = f"Spark's JVM used {used:.1f} s of CPU"
+        if overhead is not None:
+            before, jvm.overhead = jvm.overhead, overhead
+            spent = {name: seconds - before.get(name, 0) for name, seconds in overhead.items()}
+            effort += (
+                f"; it spent {spent['compiling']:.1f} s on compiling code "
+                f"and {spent['collecting']:.1f} s on collecting garbage"
+            )
+        self._log(effort)
 
     def _stage_in(self) -> None:
         for mirror in self._mirrors:

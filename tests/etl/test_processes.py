@@ -38,7 +38,7 @@ class Shop(GlueBench):
 
     def __init__(self, aws: LocalAws, name: str) -> None:
         super().__init__(aws, name)
-        self.job, self.objects = f"{JOB}-{name}", dict[str, bytes]()
+        self.aws, self.job, self.objects = aws, f"{JOB}-{name}", dict[str, bytes]()
         self.create_job(
             self.job,
             Path(etl.__file__).read_text(),
@@ -50,6 +50,22 @@ class Shop(GlueBench):
             source_file = uri(arrival).replace("s3://raw/", f"s3://{self.source}/")
             self.objects[source_file] = data
             self.s3.put_object(Bucket=self.source, Key=source_file.split("/", 3)[3], Body=data)
+
+    def run_for_a_moment(self, least_seconds: float) -> str:
+        """Start the job on the first objects, in a cold JVM: its run, at any moment from then on."""
+        self.deliver(FIRST)
+        end_idle_jvms(self.aws)
+        run_id = self.start(self.job)
+        self.wait(self.job, run_id, "RUNNING")
+        moment = random.uniform(least_seconds, LONGEST_MOMENT_SECONDS)
+        print(f"{moment:.2f} s after RUNNING")
+        time.sleep(moment)
+        return run_id
+
+    def assert_next_run_makes_good(self, folder: Path) -> None:
+        self.deliver(SECOND)
+        self.succeed(self.job)
+        self.assert_tables_are_right(folder)
 
     def assert_tables_are_right(self, folder: Path) -> None:
         for key in self.keys(self.target):
@@ -121,33 +137,19 @@ def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_the_next_run(
     aws: LocalAws, tmp_path: Path, number: int
 ) -> None:
     shop = Shop(aws, f"killed-{number}")
-    shop.deliver(FIRST)
-    end_idle_jvms(aws)
-    run_id = shop.start(shop.job)
-    shop.wait(shop.job, run_id, "RUNNING")
-    moment = random.uniform(0.5, LONGEST_MOMENT_SECONDS)
-    print(f"killed {moment:.2f} s after RUNNING")
-    time.sleep(moment)
+    run_id = shop.run_for_a_moment(least_seconds=0.5)
     (jvm,) = spark_jvms(aws)
     jvm.kill()
     run = shop.wait(shop.job, run_id)
     assert run["JobRunState"] == "FAILED" and "SIGKILL" in run["ErrorMessage"], run
-    shop.deliver(SECOND)
-    shop.succeed(shop.job)
-    shop.assert_tables_are_right(tmp_path)
+    shop.assert_next_run_makes_good(tmp_path)
 
 
 def test_a_job_stopped_at_any_moment_leaves_no_process_and_is_made_good_by_the_next_run(
     aws: LocalAws, tmp_path: Path
 ) -> None:
     shop = Shop(aws, "stopped")
-    shop.deliver(FIRST)
-    end_idle_jvms(aws)
-    run_id = shop.start(shop.job)
-    shop.wait(shop.job, run_id, "RUNNING")
-    moment = random.uniform(0, LONGEST_MOMENT_SECONDS)
-    print(f"stopped {moment:.2f} s after RUNNING")
-    time.sleep(moment)
+    run_id = shop.run_for_a_moment(least_seconds=0)
     begun = {process.name() for process in processes_of_runs(aws)}
     assert any("java" in name for name in begun) and any("python" in name for name in begun), begun
     answer = shop.glue.batch_stop_job_run(JobName=shop.job, JobRunIds=[run_id])
@@ -155,9 +157,7 @@ def test_a_job_stopped_at_any_moment_leaves_no_process_and_is_made_good_by_the_n
     run = shop.wait(shop.job, run_id)
     assert run["JobRunState"] == "STOPPED", run
     assert processes_of_runs(aws) == []
-    shop.deliver(SECOND)
-    shop.succeed(shop.job)
-    shop.assert_tables_are_right(tmp_path)
+    shop.assert_next_run_makes_good(tmp_path)
 
 
 def test_of_two_runs_started_at_once_one_is_refused_and_the_tables_are_right(
