@@ -34,6 +34,7 @@ $(STAMP): requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"{sys.executable} is Python {sys.version.split()[0]}, but 3.11 or later is needed. Name another: make PYTHON=/path/to/python3.11")'
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/python -m local_aws.glue.s3a
 	@touch $@
 
 linters: $(LINTERS_STAMP)  ## the environment .venv-linters, for what pins an older boto3 than ours

@@ -62,6 +62,7 @@ SERVICES = (
 
 EXTENSIONS = (
     "local_aws.persistence",
+    "local_aws.s3",
     "local_aws.cloudformation",
     "local_aws.athena",
     "local_aws.glue",

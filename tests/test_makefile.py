@@ -75,6 +75,7 @@ def test_the_environment_is_made_once_also_under_a_path_with_spaces(checkout: Pa
     for _ in range(2):
         done = make(checkout, "venv", f"PYTHON={python}")
         assert done.returncode == 0, done.stderr
-    made, installed = calls.read_text().splitlines()
+    made, installed, connector = calls.read_text().splitlines()
     assert made == "-m venv .venv"
     assert installed.endswith("--requirement requirements.txt")
+    assert connector == "-m local_aws.glue.s3a"

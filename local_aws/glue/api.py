@@ -22,6 +22,7 @@ from local_aws.glue.archive import start_recording
 from local_aws.glue.logs import DEFAULT_PREFIX
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import ACTIVE_STATES, JobKey, RunRecord, RunStore, TooManyRuns
+from local_aws.glue.spark import uses_s3a
 from local_aws.runtime.awsglue.bookmarks import BookmarkNotFound, BookmarkStore
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -67,6 +68,7 @@ def install() -> None:
     from local_aws.events import job_run_ended
 
     check_internals(glue, provisioners)
+    uses_s3a()  # Refused now, not by the first run.
     folder = Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "glue"
     endpoint_url = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     runs = RunStore(folder / "runs.sqlite")

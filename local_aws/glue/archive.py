@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gzip
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local_aws import server
 from local_aws.java import java_home
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ def cache_dir() -> Path:
     return (Path(sys.prefix) / "var" / "cache" if in_environment else Path.home() / ".cache") / "local-aws"
 
 
-def archive_options(jars: list[Path]) -> list[str]:
+def archive_options(jars: Sequence[Path]) -> list[str]:
     """JVM options that use the archive for this class path; none while there is no archive."""
+    if not all(jar.exists() for jar in jars):
+        return []
     archives = _archives(jars)
     if not all(archive.exists() for archive in archives):
         return []
@@ -70,10 +72,13 @@ def start_recording() -> None:
 def record() -> None:
     """Record the archive, or return at once when another process is just doing so.
 
-    Raises subprocess.CalledProcessError or OSError when it cannot be made.
+    Raises subprocess.CalledProcessError, OSError or S3ANotInstalled when it cannot be made.
     """
-    from local_aws.glue.spark import spark_jars
+    from local_aws.glue.s3a import s3a_jars
+    from local_aws.glue.spark import spark_jars, uses_s3a
 
+    if uses_s3a():
+        s3a_jars()
     jars = spark_jars()
     folder = cache_dir()
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +96,7 @@ def record() -> None:
         _record_spark(java_classes, spark_classes)
 
 
-def _archives(jars: list[Path]) -> tuple[Path, Path]:
+def _archives(jars: Sequence[Path]) -> tuple[Path, Path]:
     """The archives of Java's and of Spark's classes, named by what they were made from."""
     release = (Path(java_home()) / "release").read_bytes()
     stamps = [(os.fspath(jar), jar.stat().st_size, jar.stat().st_mtime_ns) for jar in jars]
@@ -114,14 +119,14 @@ def _record_spark(java_classes: Path, archive: Path) -> None:
     from local_aws.glue import spark
 
     temporary = archive.with_suffix(".jsa.tmp")
-    folder = Path(tempfile.mkdtemp(prefix="spark-classes-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="spark-classes-") as name, _buckets(Path(name)) as s3_settings:
+        folder = Path(name)
         settings = {
             "spark.master": "local[2]",
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.warehouse.dir": (folder / "warehouse").as_uri(),
-            **spark.s3_on_folders({"source": folder / "source", "target": folder / "target"}),
+            **s3_settings,
         }
         jvm = spark.start_gateway(
             settings,
@@ -138,28 +143,43 @@ def _record_spark(java_classes: Path, archive: Path) -> None:
         from pyspark.sql import SparkSession
 
         session = SparkSession.builder.getOrCreate()
-        _exercise(session, folder)
+        _exercise(session)
         session.stop()
         assert jvm.stdin is not None
         jvm.stdin.close()
         jvm.wait()
         temporary.replace(archive)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _exercise(spark: SparkSession, folder: Path) -> None:
+@contextlib.contextmanager
+def _buckets(folder: Path) -> Iterator[dict[str, str]]:
+    """Settings under which s3://source and s3://target can be used, as jobs would use them."""
+    from local_aws.glue import spark
+
+    if not spark.uses_s3a():
+        yield spark.s3_on_folders({"source": folder / "source", "target": folder / "target"})
+        return
+    with server.running_server(folder / "aws") as aws:
+        s3 = aws.client("s3")
+        for bucket in ("source", "target"):
+            s3.create_bucket(
+                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": server.DEFAULT_REGION}
+            )
+        yield spark.s3_on_s3a(aws.endpoint_url)
+
+
+def _exercise(spark: SparkSession) -> None:
     """A pipeline in small: gzip lines, JSON, windows, joins, aggregates, Parquet in partitions, SQL."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    events = [
-        {"time": f"2025-11-18T{n % 3:02d}:00:00Z", "user": f"u{n % 7}", "price": n / 100, "kind": None}
-        for n in range(100)
-    ]
-    with gzip.open(folder / "source" / "events.jsonl.gz", "wt") as file:
-        file.writelines(json.dumps(event) + "\n" for event in events)
-    lines = spark.read.option("lineSep", "\n").text("s3://source/events.jsonl.gz")
+    events = spark.range(100).select(
+        F.format_string("2025-11-18T%02d:00:00Z", F.col("id") % 3).alias("time"),
+        F.format_string("u%d", F.col("id") % 7).alias("user"),
+        (F.col("id") / 100).alias("price"),
+    )
+    events.coalesce(1).write.option("compression", "gzip").json("s3://source/events")
+    lines = spark.read.option("lineSep", "\n").text("s3://source/events")
     parsed = lines.select(
         F.from_json(
             "value",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from local_aws.glue.spark import java_options, start_jvm
+from local_aws.glue.spark import class_path, java_options, start_jvm
 
 IDLE_VARIABLE = "LOCAL_AWS_WARM_JVM_SECONDS"
 DEFAULT_IDLE_SECONDS = 600.0
@@ -92,15 +92,15 @@ class JvmPool:
 
     def take(self, settings: Mapping[str, str], environment: Mapping[str, str]) -> SparkJvm:
         """A JVM for a run with these Spark settings and environment variables: the idle one if it suits."""
-        options = java_options(settings)
-        key = (*options, *sorted(environment.items()))
+        options, jars = java_options(settings), class_path(settings)
+        key = (*options, *jars, *sorted(environment.items()))
         idle = self._take_idle()
         if idle is not None and idle.key == key and idle.process.poll() is None:
             os.truncate(idle.log, 0)
             return idle
         if idle is not None:
             idle.end()
-        return self._start(options, environment, key)
+        return self._start(options, jars, environment, key)
 
     def give_back(self, jvm: SparkJvm) -> None:
         """Keep a JVM whose run has succeeded for the next run."""
@@ -132,7 +132,11 @@ class JvmPool:
         return idle
 
     def _start(
-        self, options: Sequence[str], environment: Mapping[str, str], key: tuple[object, ...]
+        self,
+        options: Sequence[str],
+        jars: Sequence[Path],
+        environment: Mapping[str, str],
+        key: tuple[object, ...],
     ) -> SparkJvm:
         folder = self._folder / uuid.uuid4().hex
         temporary = folder / "tmp"
@@ -140,6 +144,7 @@ class JvmPool:
         with (folder / "jvm.log").open("ab") as log:
             process = start_jvm(
                 {},
+                jars,
                 [*options, f"-Djava.io.tmpdir={temporary}", f"-Dderby.system.home={temporary}"],
                 folder / "connection",
                 output=log,

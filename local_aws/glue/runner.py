@@ -1,6 +1,7 @@
-"""Runs a Glue job's script: a Spark driver process, its buckets as folders, its logs, and how it ended.
+"""Runs a Glue job's script: a Spark driver process, its way to S3, its logs, and how it ended.
 
-One thread a run. What the run writes is brought to S3 however it ended, and only then is its end reported.
+One thread a run. Spark's s3:// is S3A, or buckets are folders (LOCAL_AWS_FILE_SYSTEM=mirror): then what the
+run writes is brought to S3 however it ended, and only then is its end reported.
 A run that was active when the server died is ended at the next start (`recover`).
 """
 
@@ -33,7 +34,8 @@ from local_aws.glue.jvms import JvmPool, SparkJvm, cpu_seconds, kill_group
 from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
 from local_aws.glue.mirror import BucketMirror, Transfer
 from local_aws.glue.runs import JobKey, RunRecord, RunStore
-from local_aws.glue.spark import s3_on_folders
+from local_aws.glue.s3a import S3ANotInstalled
+from local_aws.glue.spark import s3_on_folders, s3_on_s3a, uses_s3a
 from local_aws.runtime.awsglue.job import BOOKMARKS_VARIABLE
 
 MASTER_VARIABLE = "LOCAL_AWS_SPARK_MASTER"
@@ -266,12 +268,13 @@ class _Run:
     def _prepare(self) -> tuple[Path, dict[str, str]]:
         """Fetch the script, see what it needs; returns its file, Spark's settings. Raises JobCannotRun."""
         script = self._fetch(self._request.script_location, self._run_folder / "script", "script")
-        named = self._buckets_named(script.read_text(errors="replace"))
-        self._mirrors = [BucketMirror(self._aws.s3, bucket, self._workspace) for bucket in named]
+        if not uses_s3a():
+            named = self._buckets_named(script.read_text(errors="replace"))
+            self._mirrors = [BucketMirror(self._aws.s3, bucket, self._workspace) for bucket in named]
         for name in _WITHOUT_EFFECT:
             if self._request.arguments.get(name):
                 self._log(f"{name} has no effect in the embedded AWS")
-        return script, self._settings({mirror.bucket: mirror.folder for mirror in self._mirrors})
+        return script, self._settings()
 
     def _spec(self, script: Path, settings: dict[str, str], jvm: SparkJvm) -> DriverSpec:
         """What the driver has to know. Raises JobCannotRun."""
@@ -406,8 +409,8 @@ class _Run:
         with self._system_log.open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} GLUE {line}\n")
 
-    def _settings(self, folders: dict[str, Path]) -> dict[str, str]:
-        """Spark's configuration: ours, then what the job's --conf argument says."""
+    def _settings(self) -> dict[str, str]:
+        """Spark's configuration: ours, then what the job's --conf argument says. Raises JobCannotRun."""
         return {
             "spark.app.name": self._record.job.name,
             "spark.master": os.environ.get(MASTER_VARIABLE) or "local[*]",
@@ -419,9 +422,18 @@ class _Run:
             # No _SUCCESS objects: nobody looks at them, and they lie between the data.
             "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
             **CACHE_SETTINGS,
-            **s3_on_folders(folders),
+            **self._file_system(),
             **spark_settings(self._request.arguments.get("--conf", "")),
         }
+
+    def _file_system(self) -> dict[str, str]:
+        """Spark's settings for s3://. Raises JobCannotRun."""
+        if self._mirrors:
+            return s3_on_folders({mirror.bucket: mirror.folder for mirror in self._mirrors})
+        try:
+            return s3_on_s3a(self._aws.environment["AWS_ENDPOINT_URL"], self._record.job.account)
+        except S3ANotInstalled as error:
+            raise JobCannotRun(str(error)) from error
 
     def _buckets_named(self, script: str) -> list[str]:
         """Buckets that the arguments or the script name; all of the account when they name none."""

@@ -1,7 +1,7 @@
-"""Starts Spark's JVM quickly and without the network, with s3:// served from folders.
+"""Starts Spark's JVM quickly, with s3:// served by Hadoop's S3A connector or from folders.
 
-Used by the job runner's driver process, and by tests that want the same Spark (`s3_on_folders`,
-`start_gateway`). Knows nothing about jobs, runs or the embedded AWS.
+Used by the job runner's driver process, and by tests that want the same Spark (`s3_on_s3a`,
+`s3_on_folders`, `start_gateway`). Knows nothing about jobs and runs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
 from local_aws.glue.archive import archive_options
+from local_aws.glue.s3a import jar_paths, s3a_jars
 from local_aws.java import java_home
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 GATEWAY_PORT_VARIABLE = "PYSPARK_GATEWAY_PORT"
 GATEWAY_SECRET_VARIABLE = "PYSPARK_GATEWAY_SECRET"
 MEMORY_VARIABLE = "LOCAL_AWS_SPARK_DRIVER_MEMORY"
+FILE_SYSTEM_VARIABLE = "LOCAL_AWS_FILE_SYSTEM"
 
 _HESITANT_COMPILER = (
     "-XX:Tier4InvocationThreshold=50000",
@@ -42,6 +44,7 @@ _HESITANT_COMPILER = (
 
 _GATEWAY_TIMEOUT_SECONDS = 60
 _S3_SCHEMES = ("s3", "s3a")
+_DRIVER_CLASS_PATH = "spark.driver.extraClassPath"
 _FOLDER_SCHEME = "rawfile"
 """Local files without Hadoop's checksums, or a `.crc` file would lie beside every object. A scheme of its
 own, because parts of Hadoop insist that `file:` has them."""
@@ -79,16 +82,70 @@ def spark_home() -> Path:
     return Path(spec.origin).parent
 
 
+class UnknownFileSystem(Exception):
+    """LOCAL_AWS_FILE_SYSTEM has a value without a meaning."""
+
+
+def uses_s3a() -> bool:
+    """Whether LOCAL_AWS_FILE_SYSTEM says that jobs use S3A, or folders instead. Raises UnknownFileSystem."""
+    name = os.environ.get(FILE_SYSTEM_VARIABLE) or "s3a"
+    if name not in ("s3a", "mirror"):
+        raise UnknownFileSystem(f"{FILE_SYSTEM_VARIABLE} is {name!r}; it must be s3a or mirror")
+    return name == "s3a"
+
+
 def spark_jars() -> list[Path]:
-    """Spark's class path."""
-    return sorted((spark_home() / "jars").glob("*.jar"))
+    """The class path of jobs. Raises UnknownFileSystem."""
+    return class_path({_DRIVER_CLASS_PATH: _joined(jar_paths())} if uses_s3a() else {})
+
+
+def class_path(settings: Mapping[str, str]) -> list[Path]:
+    """Spark's jars, then those that the settings add."""
+    added = settings.get(_DRIVER_CLASS_PATH, "").split(os.pathsep)
+    return [*sorted((spark_home() / "jars").glob("*.jar")), *(Path(jar) for jar in added if jar)]
+
+
+def _joined(jars: Iterable[Path]) -> str:
+    return os.pathsep.join(map(os.fspath, jars))
+
+
+def s3_on_s3a(endpoint_url: str, account: str = "000000000000") -> dict[str, str]:
+    """Spark settings under which s3:// is Hadoop's S3A connector, as on Glue, against this endpoint.
+
+    `account` is the access key. Raises S3ANotInstalled when the jars are not there and cannot be downloaded.
+    """
+    jars = _joined(s3a_jars())
+    options = {
+        "endpoint": endpoint_url,
+        "path.style.access": "true",
+        "connection.ssl.enabled": "false",
+        "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+        "access.key": account,
+        "secret.key": "test",
+        # Nothing is throttled or far away here: what fails twice goes on failing.
+        "attempts.maximum": "2",
+        "retry.limit": "2",
+        "retry.interval": "50ms",
+        "buffer.dir": "${java.io.tmpdir}/s3a",
+        "paging.maximum": "1000",  # S3 gives no more; the embedded one would.
+        "directory.marker.retention": "keep",  # The default of Glue's Hadoop, 3.4; it saves many requests.
+    }
+    return {
+        _DRIVER_CLASS_PATH: jars,
+        "spark.executor.extraClassPath": jars,
+        **{
+            f"spark.hadoop.fs.{scheme}.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem"
+            for scheme in _S3_SCHEMES
+        },
+        **{f"spark.hadoop.fs.s3a.{name}": value for name, value in options.items()},
+    }
 
 
 def s3_on_folders(buckets: Mapping[str, Path]) -> dict[str, str]:
     """Spark settings under which s3://bucket/key is the file folder/key, for each bucket and its folder.
 
     Reading, writing, renaming and deleting go through Hadoop's FileSystem API as on S3, by way of a view
-    file system that ships with Spark; no hadoop-aws is involved. The folders are created.
+    file system that ships with Spark. The folders are created.
     """
     settings = {f"spark.hadoop.fs.{_FOLDER_SCHEME}.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
     for scheme in _S3_SCHEMES:
@@ -132,6 +189,7 @@ def _default_memory() -> str:
 
 def start_jvm(
     settings: Mapping[str, str],
+    jars: Sequence[Path],
     java_options: Sequence[str],
     connection_info: Path,
     output: IO[bytes] | None = None,
@@ -145,7 +203,6 @@ def start_jvm(
     It is what `spark-submit pyspark-shell` ends up running, without the shell scripts and the extra JVM that
     only work out this command line.
     """
-    jars = spark_jars()
     recording = any(option.startswith("-XX:ArchiveClassesAtExit") for option in java_options)
     log4j = Path(__file__).with_name("log4j2.properties")
     command = [
@@ -248,7 +305,7 @@ def start_gateway(
     if options is None:
         options = java_options(settings)
     try:
-        jvm = start_jvm(settings, options, folder / "connection")
+        jvm = start_jvm(settings, class_path(settings), options, folder / "connection")
         connect_pyspark(folder / "connection", lambda: jvm.poll() is None)
     finally:
         shutil.rmtree(folder)

@@ -10,7 +10,7 @@ import pytest
 
 from local_aws.glue import archive
 from local_aws.glue.driver import end_of_process
-from local_aws.glue.spark import MEMORY_VARIABLE, java_options, s3_on_folders, spark_jars
+from local_aws.glue.spark import MEMORY_VARIABLE, class_path, java_options, s3_on_folders
 from local_aws.java import java_home
 
 
@@ -45,7 +45,7 @@ def test_without_an_archive_java_starts_as_usual_and_with_one_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(archive.CACHE_VARIABLE, str(tmp_path))
-    jars = spark_jars()
+    jars = class_path({})
     assert archive.archive_options(jars) == []
     files = archive._archives(jars)
     for file in files:

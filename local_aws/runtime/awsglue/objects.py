@@ -1,27 +1,27 @@
-"""S3 objects as the job sees them: files below the folder that the session maps a bucket onto."""
+"""S3 objects as the job sees them, through Hadoop's FileSystem, whichever serves s3:// in the session."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from py4j.protocol import Py4JJavaError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-
-class BucketNotMapped(Exception):
-    """The Spark session knows no folder for a bucket."""
+_STATUS = re.compile(
+    r"\{path=(.*?); isDirectory=false; length=(\d+); .*? modification_time=(\d+); ", re.DOTALL
+)
+_HIDDEN = re.compile(r"(?:^|/)[_.]")
 
 
 class SourceObject(NamedTuple):
-    """One object: its s3:// URI, when it was last modified (ns since 1970), the file that stands for it."""
+    """One object: its s3:// URI, when it was last modified (ns since 1970), its size in bytes."""
 
     uri: str
     modified_ns: int
-    path: Path
+    size: int
 
 
 def list_objects(spark: SparkSession, uri: str, recurse: bool) -> list[SourceObject]:
@@ -29,39 +29,22 @@ def list_objects(spark: SparkSession, uri: str, recurse: bool) -> list[SourceObj
 
     As Hadoop does, leaves out whatever has a component that starts with `_` or `.` below that path.
     """
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    root = _folder_of(spark, bucket)
-    start = root / prefix
-    base = f"s3://{bucket}/"
-    if start.is_file():
-        return [SourceObject(base + prefix, start.stat().st_mtime_ns, start)]
-    clean = prefix.strip("/")
-    found = _walk(start, base + (f"{clean}/" if clean else ""), recurse)
-    return sorted(found)
-
-
-def _walk(folder: Path | str, uri: str, recurse: bool) -> Iterator[SourceObject]:
+    hadoop: Any = spark._jvm.org.apache.hadoop  # type: ignore[union-attr]
+    path = hadoop.fs.Path(uri)
     try:
-        entries = os.scandir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    with entries:
-        for entry in entries:
-            if entry.name.startswith(("_", ".")):
-                continue
-            if entry.is_file():
-                yield SourceObject(uri + entry.name, entry.stat().st_mtime_ns, Path(entry.path))
-            elif recurse:
-                yield from _walk(entry.path, f"{uri}{entry.name}/", recurse)
-
-
-def _folder_of(spark: SparkSession, bucket: str) -> Path:
-    setting = f"fs.viewfs.mounttable.{bucket}.linkFallback"
-    value = spark.sparkContext._jsc.hadoopConfiguration().get(setting)
-    if value is None:
-        raise BucketNotMapped(
-            f"Bucket {bucket} does not exist, or this Spark session maps it onto no folder. In a job, "
-            "name the bucket in a job argument; in a test, start the session with the settings of "
-            "local_aws.glue.spark.s3_on_folders(...)."
-        )
-    return Path(unquote(urlsplit(value).path))
+        files = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).listFiles(path, recurse)
+        statuses = hadoop.util.functional.RemoteIterators.toList(files)
+    except Py4JJavaError as error:
+        if error.java_exception.getClass().getName() != "java.io.FileNotFoundException":
+            raise
+        return []
+    # As one text: to ask for each value of each of thousands of objects would take seconds.
+    found = [
+        SourceObject(uri, int(milliseconds) * 1_000_000, int(size))
+        for uri, size, milliseconds in _STATUS.findall(statuses.toString())
+    ]
+    assert len(found) == statuses.size(), (
+        f"an object's name below {uri} looks like Hadoop's description of one"
+    )
+    base = path.toString()
+    return sorted(item for item in found if not _HIDDEN.search(item.uri.removeprefix(base)))
