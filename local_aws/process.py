@@ -60,7 +60,7 @@ SERVICES = (
 )
 """What the pipeline and its operation use. Of the others, IoT and Transfer would open ports of their own."""
 
-EXTENSIONS = (
+EXTENSIONS: tuple[str, ...] = (
     "local_aws.persistence",
     "local_aws.s3",
     "local_aws.cloudformation",

@@ -277,17 +277,17 @@ def clean(state_dir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def running_server(state_dir: Path, port: int | None = None) -> Iterator[LocalAws]:
+def running_server(state_dir: Path, port: int | None = None, module: str = "local_aws") -> Iterator[LocalAws]:
     """A server for the length of a `with` block, on a free loopback port unless one is given.
 
     It ends with the block, and also when this process dies. State stays in `state_dir`: a later block on
-    the same directory finds it.
+    the same directory finds it. `module` is what `python -m` runs: one that changes the server for a test.
     """
     paths = StatePaths(state_dir.resolve())
     paths.create()
     with _exclusive(paths.start_lock):
         _stop_locked(paths)
-        process = _spawn(paths, port or 0, bound_to_us=True)
+        process = _spawn(paths, port or 0, bound_to_us=True, module=module)
         record = _wait_until_ready(process, paths, port or 0, lambda _: None)
     try:
         yield LocalAws(record.endpoint_url, paths.root)
@@ -298,14 +298,16 @@ def running_server(state_dir: Path, port: int | None = None) -> Iterator[LocalAw
         process.wait()
 
 
-def _spawn(paths: StatePaths, port: int, *, bound_to_us: bool) -> subprocess.Popen[bytes]:
+def _spawn(
+    paths: StatePaths, port: int, *, bound_to_us: bool, module: str = "local_aws"
+) -> subprocess.Popen[bytes]:
     """Start the server process in a session of its own, its output in the log."""
     if paths.log.exists():
         paths.log.replace(paths.log.with_suffix(".log.1"))
     command = [
         sys.executable,
         "-m",
-        "local_aws",
+        module,
         "serve",
         "--port",
         str(port),

@@ -1,0 +1,168 @@
+"""The embedded S3 for tests of the ETL script, behind a gate that can be shut between any two requests.
+
+The server is a process of its own; Spark reaches it through S3A, as on Glue (`Store.spark_settings`). What a
+`Store` does itself passes beside the gate and is not counted. Each object is written in a second of its own,
+so that a later one has a later time, however fast the test is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import mmap
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from botocore.config import Config
+
+from local_aws.glue.spark import s3_on_s3a
+from local_aws.server import running_server
+
+OUTSIDE = "beside-the-gate"
+MUTATING = ("PUT", "POST", "DELETE")
+
+_ALL, _CHANGES, _LEFT, _ONLY_CHANGES = range(4)
+_OPEN = -1
+
+
+class Gate:
+    """Counts requests to S3, and after so many of them answers each further one with 403, until opened.
+
+    A run of the script then ends as if it had been killed between two requests: S3A does not repeat what was
+    forbidden. Its numbers lie in a file that the server's process has mapped as well.
+    """
+
+    def __init__(self, file: Path) -> None:
+        with file.open("a+b") as opened:
+            opened.truncate(4 * 8)
+            self._numbers = memoryview(mmap.mmap(opened.fileno(), 4 * 8)).cast("q")
+
+    @property
+    def count(self) -> int:
+        """How many requests have changed the store since `open`: PUT, POST and DELETE."""
+        return self._numbers[_CHANGES]
+
+    @property
+    def requests(self) -> int:
+        """How many requests of any kind there were since `open`."""
+        return self._numbers[_ALL]
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether requests are being refused."""
+        return self._numbers[_LEFT] == 0
+
+    def open(self) -> None:
+        """Let everything through, and count from 0."""
+        self.shut_after(_OPEN)
+
+    def shut_after(self, requests: int, *, only_changes: bool = True) -> None:
+        """Refuse everything after so many more requests: changes of the store, or any. Counts from 0."""
+        self._numbers[_ONLY_CHANGES] = only_changes
+        self._numbers[_ALL] = self._numbers[_CHANGES] = 0
+        self._numbers[_LEFT] = requests
+
+    def lets(self, method: str) -> bool:
+        """Whether a request is let through; for the server, which then answers it."""
+        if self.is_dark:
+            return False
+        is_change = method in MUTATING
+        self._numbers[_ALL] += 1
+        self._numbers[_CHANGES] += is_change
+        if self._numbers[_LEFT] > 0 and (is_change or not self._numbers[_ONLY_CHANGES]):
+            self._numbers[_LEFT] -= 1
+        return True
+
+
+class Store:
+    """Buckets in the embedded S3."""
+
+    def __init__(self, endpoint_url: str, gate: Gate, client: Any) -> None:
+        self.endpoint_url = endpoint_url
+        self.gate = gate
+        self.client = client
+        self._connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc)
+
+    @property
+    def spark_settings(self) -> dict[str, str]:
+        """Settings for a Spark session whose s3:// is this store, by way of S3A and the gate."""
+        return s3_on_s3a(self.endpoint_url)
+
+    def put(self, uri: str, content: bytes) -> None:
+        """Write an object."""
+        self._request("PUT", uri.removeprefix("s3://"), content)
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, tuple[str, int]]:
+        """Key -> ETag and size, in the order of keys."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        found = itertools.chain.from_iterable(page.get("Contents", []) for page in pages)
+        return {item["Key"]: (item["ETag"], item["Size"]) for item in found}
+
+    def read(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
+        """Key -> content."""
+        return {key: self._request("GET", f"{bucket}/{key}") for key in self.objects(bucket, prefix)}
+
+    def clear(self, bucket: str) -> None:
+        """Delete all objects."""
+        keys = [{"Key": key} for key in self.objects(bucket)]
+        for first in range(0, len(keys), 1000):
+            self.client.delete_objects(Bucket=bucket, Delete={"Objects": keys[first : first + 1000]})
+
+    def sync_to_folder(self, bucket: str, folder: Path, prefix: str = "") -> None:
+        """Write the objects as files, `folder`/key, for whoever cannot read S3. Others are left there."""
+        for key, content in self.read(bucket, prefix).items():
+            if not key.endswith("/"):
+                file = folder / key
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+
+    def _request(self, method: str, path: str, content: bytes | None = None) -> bytes:
+        """Without boto3, which takes three times as long."""
+        self._connection.request(method, f"/{quote(path)}", content, {"User-Agent": OUTSIDE})
+        answer = self._connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, f"{method} {path}: {answer.status} {body.decode(errors='replace')}"
+        return body
+
+
+@contextlib.contextmanager
+def running_store(folder: Path, buckets: Sequence[str] = ("raw", "lake")) -> Iterator[Store]:
+    """A store with these buckets, for the length of a `with` block."""
+    with running_server(folder, module="tests.etl.s3") as aws:
+        config = Config(user_agent_extra=OUTSIDE, s3={"addressing_style": "path"})
+        client = aws.client("s3", config=config)
+        for bucket in buckets:
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        gate = Gate(folder / "gate")
+        gate.open()
+        yield Store(aws.endpoint_url, gate, client)
+
+
+def install() -> None:
+    """Put the gate and the clock into MiniStack's S3, in the server's process."""
+    from ministack.services import s3
+
+    handle, gate = s3.handle_request, Gate(Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "gate")
+    seconds = itertools.count(int(time.time()))
+
+    async def gated(method: str, path: str, headers: dict[str, str], *rest: Any, **options: Any) -> Any:
+        if OUTSIDE in headers.get("user-agent", "") or gate.lets(method):
+            return await handle(method, path, headers, *rest, **options)
+        return s3._error("AccessDenied", "The gate is shut", 403)
+
+    s3.handle_request = gated
+    s3.now_iso = lambda: time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(next(seconds)))
+
+
+if __name__ == "__main__":
+    from local_aws import __main__ as local_aws
+    from local_aws import process
+
+    process.EXTENSIONS = ("local_aws.persistence", "local_aws.s3", "tests.etl.s3")
+    sys.exit(local_aws.main())
