@@ -1,18 +1,23 @@
-"""What the tables should hold, computed from the raw objects by DuckDB and without the job's code.
+"""What the tables should hold, computed from the raw objects without the job's code: its independent witness.
 
-The rules are in `recompute.sql`; here the raw objects are fetched and cut into lines. For
-`validate_results.ipynb`, which compares both. Not for the pipeline itself, and not for histories that outgrow
-one machine's memory.
+The rules stand here and in `recompute.sql` for the second and last time. Here an object becomes lines, and a
+line an event or the reason why it is none, in plain Python; there lines become events, and events answers,
+in SQL. For `validate_results.ipynb`, for exploring raw files and for the tests. Not for the pipeline itself,
+and not for histories that outgrow one machine's memory.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
@@ -23,13 +28,9 @@ from capstone_pipeline.errors import PipelineError, own_errors
 from capstone_pipeline.render import Shown, facts_table, plural, when
 from capstone_pipeline.stack import Connection, StackOutputs
 
-RULES = Path(__file__).with_name("recompute.sql")
+Row = tuple[Any, ...]
 
-_ARRIVAL = re.compile(r"/year=(\d{4})/month=(\d{1,2})/day=(\d{1,2})/hour=(\d{1,2})/minute=(\d{1,2})/")
-_ARRIVAL_IN_NAME = re.compile(r"/events-(\d{4})(\d{2})(\d{2})-(\d{2})(\d{2})\d{2}\.[^/]*$")
-_LINES = pa.schema(
-    {"source_file": pa.string(), "arrival": pa.timestamp("us"), "line": pa.string(), "is_utf8": pa.bool_()}
-)
+QUESTIONS = Path(__file__).with_name("recompute.sql")
 
 
 class NotRunYet(PipelineError):
@@ -104,14 +105,14 @@ def recompute(aws: Connection, stack: StackOutputs) -> Recomputed:
     listed = list(list_raw_objects(aws, stack))
     taken_in = _known_objects(aws, stack, (item.arrival.date() for item in listed))
     in_scope = [item for item in listed if item.last_modified <= as_of or item.uri in taken_in]
-    expired = sorted(taken_in - {item.uri for item in listed})
+    expired = sorted(taken_in.keys() - {item.uri for item in listed})
     database = compute((item, _fetch(aws, item.uri)) for item in in_scope)
     return Recomputed(
         database=database,
         objects=tuple(in_scope),
         pending=tuple(item.uri for item in listed if item not in in_scope),
         expired=tuple(expired),
-        last_incomplete_day=max((arrival_of(uri).date() for uri in expired), default=None),
+        last_incomplete_day=max((taken_in[uri] for uri in expired), default=None),
         as_of=as_of,
     )
 
@@ -120,17 +121,18 @@ def compute(objects: Iterable[tuple[RawObject, bytes]]) -> duckdb.DuckDBPyConnec
     """A DuckDB in memory that holds the tables and views of `recompute.sql` for these objects' bytes."""
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
-    database.execute(
-        "CREATE TABLE lines (source_file VARCHAR, arrival TIMESTAMP, line VARCHAR, is_utf8 BOOLEAN);"
-        "CREATE TABLE corrupt_objects (source_file VARCHAR)"
-    )
+    given, _, derived = QUESTIONS.read_text(encoding="utf-8").partition("-- Derived\n")
+    database.execute(given)
     for item, content in objects:
-        delivered, is_corrupt = _lines(item, content)
-        database.register("delivered", delivered)
-        database.execute("INSERT INTO lines SELECT * FROM delivered")
-        if is_corrupt:
-            database.execute("INSERT INTO corrupt_objects VALUES (?)", [item.uri])
-    database.execute(RULES.read_text(encoding="utf-8"))
+        delivered = read_object(content)
+        place = [item.uri, item.arrival]
+        for start in range(0, len(delivered.lines), LINES_AT_ONCE):
+            judged = _judged(delivered.lines[start : start + LINES_AT_ONCE])
+            database.register("judged_lines", judged)
+            database.execute("INSERT INTO judged SELECT ?, ?, * FROM judged_lines", place)
+        if delivered.is_corrupt:
+            database.execute("INSERT INTO corrupt_objects VALUES (?, ?)", place)
+    database.execute(derived)
     return database
 
 
@@ -166,32 +168,15 @@ def last_successful_run(aws: Connection, stack: StackOutputs) -> datetime:
 
 def list_raw_objects(aws: Connection, stack: StackOutputs) -> Iterator[RawObject]:
     """The event objects in the source bucket, by key."""
-    prefix = stack.raw_events_location.removeprefix(f"s3://{stack.source_bucket_name}/")
+    bucket = stack.source_bucket_name
+    prefix = stack.raw_events_location.removeprefix(f"s3://{bucket}/")
     with own_errors(f"listing {stack.raw_events_location}"):
         pages = aws.client("s3").get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=stack.source_bucket_name, Prefix=prefix):
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", []):
-                if item["Size"] > 0:
-                    uri = f"s3://{stack.source_bucket_name}/{item['Key']}"
-                    yield RawObject(uri, arrival_of(uri), item["LastModified"].astimezone(UTC))
-
-
-def arrival_of(uri: str) -> datetime:
-    """The minute in which an object arrived (UTC, without zone), from its path or else its name.
-
-    Raises
-    ------
-    PipelineError
-        When neither tells.
-    """
-    match = _ARRIVAL.search(uri) or _ARRIVAL_IN_NAME.search(uri)
-    if match is None:
-        raise PipelineError(
-            f"{uri} does not say when it arrived.",
-            "store raw events as events/year=/month=/day=/hour=/minute=/events-YYYYMMDD-HHMMSS.jsonl.gz.",
-        )
-    year, month, day, hour, minute = (int(part) for part in match.groups())
-    return datetime(year, month, day, hour, minute)
+                uri, modified = f"s3://{bucket}/{item['Key']}", item["LastModified"].astimezone(UTC)
+                if is_event_object(uri, item["Size"]):
+                    yield RawObject(uri, arrival_of(uri, modified), modified)
 
 
 def partition_filter(days: Iterable[date]) -> str:
@@ -205,15 +190,21 @@ def partition_filter(days: Iterable[date]) -> str:
     )
 
 
-def _known_objects(aws: Connection, stack: StackOutputs, arrival_days: Iterable[date]) -> set[str]:
-    """The objects that silver or the table of rejected lines name as their source."""
+def _known_objects(aws: Connection, stack: StackOutputs, arrival_days: Iterable[date]) -> dict[str, date]:
+    """The objects that silver or the table of rejected lines name as their source, and the last day to which
+    each may have brought events: that of its arrival, or one that silver shows."""
     silver, bronze = f"{stack.silver_database_name}.events_cleaned", stack.bronze_database_name
     days = ask(aws, stack, "SELECT event_date FROM user_activity", "days")["event_date"]
     sql = (
-        f"SELECT DISTINCT source_file FROM {silver} WHERE {partition_filter(days)} "
-        f"UNION SELECT source_file FROM {bronze}.events_rejected WHERE {partition_filter(arrival_days)}"
+        f"SELECT source_file, max(event_date) AS last_day FROM {silver} WHERE {partition_filter(days)} "
+        "GROUP BY source_file UNION ALL SELECT source_file, CAST(NULL AS date) AS last_day "
+        f"FROM {bronze}.events_rejected WHERE {partition_filter(arrival_days)} GROUP BY source_file"
     )
-    return set(ask(aws, stack, sql, "source files")["source_file"])
+    known: dict[str, date] = {}
+    for row in ask(aws, stack, sql, "source files").itertuples():
+        last_day = known.get(row.source_file, arrival_of(row.source_file).date())
+        known[row.source_file] = last_day if pd.isna(row.last_day) else max(last_day, row.last_day)
+    return known
 
 
 def _fetch(aws: Connection, uri: str) -> bytes:
@@ -222,31 +213,361 @@ def _fetch(aws: Connection, uri: str) -> bytes:
         return bytes(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-def _lines(item: RawObject, content: bytes) -> tuple[pa.Table, bool]:
-    """The delivered lines of an object, and whether it could not be read to its end."""
-    text, is_corrupt = _decompress(content) if item.uri.endswith(".gz") else (content, False)
+# --- Which objects count, and when they arrived -------------------------------------------------------------
+
+_HIVE_FOLDERS = re.compile(
+    r"/year=([0-9]{4})/month=([0-9]{1,2})/day=([0-9]{1,2})/hour=([0-9]{1,2})/minute=([0-9]{1,2})/"
+)
+_DATED_NAME = re.compile(r"/events-([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2})([0-9]{2})[0-9]{2}(?:\.[^/]*)?\Z")
+_FIREHOSE_FOLDERS = re.compile(r"/([0-9]{4})/([0-9]{2})/([0-9]{2})/([0-9]{2})/")
+_YEARS = range(2020, 2040)
+UNKNOWN = datetime.min.replace(tzinfo=UTC)
+
+
+def is_event_object(uri: str, size: int) -> bool:
+    """Whether an object counts: no empty one, no hidden one and none that is still being copied."""
+    key = _key(uri)
+    is_hidden = re.search(r"/[_.]", key) is not None
+    return key.startswith("events/") and size > 0 and not is_hidden and not key.endswith("._COPYING_")
+
+
+def arrival_of(uri: str, modified: datetime = UNKNOWN) -> datetime:
+    """The minute in which an object arrived (UTC, without zone): from its key, or else its modification."""
+    for spelling in (_HIVE_FOLDERS, _DATED_NAME, _FIREHOSE_FOLDERS):
+        if match := spelling.search(f"/{_key(uri)}"):
+            try:
+                arrival = datetime(*map(int, match.groups()))  # type: ignore[arg-type]
+            except ValueError:
+                continue
+            if arrival.year in _YEARS:
+                return arrival
+    modified = modified.astimezone(UTC).replace(second=0, microsecond=0, tzinfo=None)
+    return modified if modified.year in _YEARS else datetime(_YEARS.start, 1, 1)
+
+
+def _key(uri: str) -> str:
+    return uri.removeprefix("s3://").partition("/")[2]
+
+
+# --- From bytes to lines ------------------------------------------------------------------------------------
+
+LONGEST_LINE = 128 * 2**20
+LINES_AT_ONCE = 10_000
+_NO_TEXT = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffd]")
+
+
+class Delivered(NamedTuple):
+    """The lines of one object without their line ends, and whether anything of it could not be read."""
+
+    lines: list[bytes]
+    is_corrupt: bool
+
+
+def read_object(content: bytes) -> Delivered:
+    """The lines in the bytes of an object, compressed or not."""
+    text, is_broken, is_all = _unpacked(content)
+    start = text[:4096].decode("utf-8", "replace")
+    if 3 * len(_NO_TEXT.findall(start)) > len(start):
+        return Delivered([], True)
     lines = text.split(b"\n")
-    if is_corrupt or not lines[-1]:
-        lines.pop()  # Nothing, or the line in which a corrupt object breaks off.
-    decoded = [line.decode("utf-8", "replace") for line in lines]
-    is_utf8 = [text.encode("utf-8") == line for text, line in zip(decoded, lines, strict=True)]
-    columns = [[item.uri] * len(lines), [item.arrival] * len(lines), decoded, is_utf8]
-    return pa.table(columns, schema=_LINES), is_corrupt
+    if not lines[-1] or not is_all:
+        lines.pop()
+    kept = [line for line in lines if len(line) <= LONGEST_LINE]
+    return Delivered(kept, is_broken or len(kept) < len(lines))
 
 
-def _decompress(content: bytes) -> tuple[bytes, bool]:
-    """What gzip data holds up to its first bad byte, and whether there is one."""
+def _unpacked(content: bytes) -> tuple[bytes, bool, bool]:
+    """What can be read of an object, whether it breaks off there, and whether that is all that was packed."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content, False, True
+    text, position = bytearray(), 0
+    while position < len(content):
+        member = zlib.decompressobj(wbits=31)
+        while not member.eof:
+            piece = content[position : position + 16_384]
+            if not piece:
+                return bytes(text), True, False
+            position += len(piece)
+            before = member.copy()
+            try:
+                text += member.decompress(piece)
+            except zlib.error:
+                yielded, error = _up_to_the_break(before, piece)
+                is_all = error.endswith(("incorrect data check", "incorrect length check"))
+                return bytes(text + yielded), True, is_all
+        position -= len(member.unused_data)
+        while content[position : position + 1] == b"\0":  # Padding.
+            position += 1
+    return bytes(text), False, True
+
+
+def _up_to_the_break(member: Any, piece: bytes) -> tuple[bytes, str]:
+    """What a decompressor yields before it fails, and its error. A call that fails yields nothing, so a byte
+    each."""
     text = bytearray()
-    while content:
-        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        for number in piece:
+            text += member.decompress(bytes([number]))
+    except zlib.error as error:
+        return bytes(text), str(error)
+    raise AssertionError("these bytes failed in one piece, so they must fail one by one")
+
+
+# --- From lines to events -----------------------------------------------------------------------------------
+
+EVENT_TYPES = {"page_view", "add_to_cart", "remove_from_cart", "purchase", "search"}
+NEEDS_PRODUCT = EVENT_TYPES - {"search"}
+NEEDS_PRICE = {"add_to_cart", "remove_from_cart", "purchase"}
+NULL_WORDS = {"", "null", "none", "nan", "n/a"}
+DEEPEST_NESTING = 500
+
+
+class Rejected(Exception):
+    """A line is not accepted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Identity(NamedTuple):
+    """What makes two lines copies of one event."""
+
+    user_id: str
+    session_id: str
+    event_type: str
+    product_id: str | None
+    search_query: str | None
+    event_timestamp: datetime
+
+
+class Payload(NamedTuple):
+    """In what copies of one event may differ."""
+
+    quantity: int | None
+    price: Decimal | None
+    category: str | None
+
+
+class Event(NamedTuple):
+    """An accepted line: its nine fields as delivered, and what they mean."""
+
+    delivered: Row
+    identity: Identity
+    payload: Payload
+
+
+def parse_line(line: bytes) -> Event:
+    """The event of a line. Raises Rejected with the first reason that applies."""
+    record = _parse_object(line)
+    # One field after the other, in the order of the raw event: the first bad one gives the reason.
+    timestamp = _text(record, "timestamp")
+    moment = _moment(_required(timestamp, "timestamp"))
+    user_id = _text(record, "user_id")
+    user = _required(user_id, "user_id")
+    session_id = _text(record, "session_id")
+    session = _required(session_id, "session_id")
+    event_type = _text(record, "event_type")
+    kind = _required(event_type, "event_type")
+    if kind not in EVENT_TYPES:
+        raise Rejected("unknown_event_type")
+    product_id = _text(record, "product_id")
+    product = _required(product_id, "product_id") if kind in NEEDS_PRODUCT else standardised(product_id)
+    quantity = _quantity(record, is_required=kind in NEEDS_PRICE)
+    price = _price(record, is_required=kind in NEEDS_PRICE)
+    category = _text(record, "category")
+    search_query = _text(record, "search_query")
+    return Event(
+        (timestamp, user_id, session_id, event_type, product_id, quantity, price, category, search_query),
+        Identity(user, session, kind, product, standardised(search_query), moment),
+        Payload(quantity, price, standardised(category)),
+    )
+
+
+class _Number(str):
+    """A JSON number as it is spelled, so that neither digits nor the choice of a type are lost."""
+
+    __slots__ = ()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant)
+# An escaped pair of surrogates; half a pair, as the group; any other escape.
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|(u[dD][89a-fA-F])|.)")
+
+
+def _parse_object(line: bytes) -> dict[str, Any]:
+    if _is_too_deep(line):
+        raise Rejected("malformed_json")
+    try:
+        text = line.decode("utf-8")
+        record = _JSON.decode(text)
+    except ValueError:  # Of JSON as of UTF-8.
+        raise Rejected("malformed_json") from None
+    if type(record) is not dict or ("\\u" in text and any(half[1] for half in _ESCAPE.finditer(text))):
+        raise Rejected("malformed_json")
+    return record
+
+
+def _is_too_deep(line: bytes) -> bool:
+    """Whether objects and arrays are nested too deep; what is no JSON may be called so or not."""
+    if line.count(b"{") + line.count(b"[") <= DEEPEST_NESTING:
+        return False
+    depth, is_in_text = 0, False
+    for mark in re.finditer(rb'\\.|["{}\[\]]', line, re.DOTALL):
+        if mark[0] == b'"':
+            is_in_text = not is_in_text
+        elif not is_in_text:
+            depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(mark[0], 0)
+            if depth > DEEPEST_NESTING:
+                return True
+    return False
+
+
+def _text(record: dict[str, Any], field: str) -> str | None:
+    """A text field as delivered: numbers and booleans as JSON spells them."""
+    value = record.get(field)
+    if value is None or type(value) is str:
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, _Number):
+        return str(value)
+    raise Rejected(f"invalid_value:{field}")
+
+
+def standardised(text: str | None) -> str | None:
+    """Text without surrounding ASCII whitespace; the spellings of "no value" become None."""
+    if text is None:
+        return None
+    stripped = text.strip(" \t\n\r\f\v")
+    if len(stripped) <= 4 and stripped.lower() in NULL_WORDS:
+        return None
+    return stripped
+
+
+def _required(text: str | None, field: str) -> str:
+    value = standardised(text)
+    if value is None:
+        raise Rejected(f"missing_field:{field}")
+    return value
+
+
+_ISO_8601 = re.compile(
+    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):([0-5]\d))", re.ASCII
+)
+
+
+def _moment(text: str) -> datetime:
+    """A time in UTC; what is finer than microseconds is cut off."""
+    match = _ISO_8601.fullmatch(text)
+    if match is None:
+        raise Rejected("invalid_value:timestamp")
+    second, fraction, sign, hours, minutes = match.groups(default="0")
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    try:
+        local = datetime.fromisoformat(f"{second}.{fraction[:6]:0<6}+00:00")
+        moment = local + offset if sign == "-" else local - offset
+    except (ValueError, OverflowError):
+        raise Rejected("invalid_value:timestamp") from None
+    if moment.year not in _YEARS or offset > timedelta(hours=18):
+        raise Rejected("invalid_value:timestamp")
+    return moment
+
+
+def _quantity(record: dict[str, Any], *, is_required: bool) -> int | None:
+    hundredths = _hundredths_of(record, "quantity", is_required)
+    if hundredths is None:
+        return None
+    quantity, rest = divmod(hundredths, 100)
+    if rest or not (1 if is_required else -(2**31)) <= quantity < 2**31:
+        raise Rejected("invalid_value:quantity")
+    return quantity
+
+
+def _price(record: dict[str, Any], *, is_required: bool) -> Decimal | None:
+    cents = _hundredths_of(record, "price", is_required)
+    if cents is None:
+        return None
+    if abs(cents) >= 10**10 or (is_required and cents < 0):  # As many digits as decimal(10,2) has.
+        raise Rejected("invalid_value:price")
+    return Decimal(cents).scaleb(-2)
+
+
+def _hundredths_of(record: dict[str, Any], field: str, is_required: bool) -> int | None:
+    """A hundred times a quantity or price: a JSON number, or text that spells one."""
+    value = record.get(field)
+    if value is not None and not isinstance(value, str):
+        raise Rejected(f"invalid_value:{field}")
+    text = standardised(value)
+    if text is None:
+        if is_required:
+            raise Rejected(f"missing_field:{field}")
+        return None
+    hundredths = _hundredths(text)
+    if hundredths is None:
+        raise Rejected(f"invalid_value:{field}")
+    return hundredths
+
+
+_NUMBER = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)(?=[0-9])0*([0-9]*))?")
+
+
+@lru_cache(maxsize=4096)
+def _hundredths(text: str) -> int | None:
+    """A hundred times the number that a text spells; None if it spells none that a quantity or price can be.
+
+    Both have at most ten digits before and two after the point: longer numbers are not even computed, as
+    1e999999999 has too many digits to work with.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, fraction, exponent_sign, exponent = match.groups(default="")
+    digits = (whole + fraction).lstrip("0")
+    significant = digits.rstrip("0")
+    if not significant:
+        return 0
+    # The number is its significant digits times ten to this power. No text has digits for 10^12 places.
+    power = int(exponent_sign + (exponent[:12] or "0")) - len(fraction) + len(digits) - len(significant)
+    if power < -2 or len(significant) + power > 10:
+        return None
+    return int(sign + significant) * 10 ** (power + 2)
+
+
+# --- From events to a table ---------------------------------------------------------------------------------
+
+_DELIVERED = pa.struct(
+    [
+        *((name, pa.string()) for name in ("timestamp", "user_id", "session_id", "event_type", "product_id")),
+        *(("quantity", pa.int32()), ("price", pa.decimal128(10, 2))),
+        *(("category", pa.string()), ("search_query", pa.string())),
+    ]
+)
+_JUDGED = pa.schema(
+    [
+        *(("line", pa.string()), ("reason", pa.string()), ("delivered", _DELIVERED)),
+        *((name, pa.string()) for name in Identity._fields[:-1]),
+        *(("event_timestamp", pa.timestamp("us")), ("quantity", pa.int32())),
+        *(("price", pa.decimal128(10, 2)), ("category", pa.string())),
+    ]
+)
+_NO_EVENT = (None,) * (1 + len(Identity._fields) + len(Payload._fields))
+
+
+def _judged(lines: list[bytes]) -> pa.Table:
+    """A row a line: its text, then why it is rejected, or what was delivered and what that means."""
+    rows: list[Row] = []
+    for line in lines:
+        text = line.decode("utf-8", "replace")
         try:
-            for start in range(0, len(content), 512):
-                text += member.decompress(content[start : start + 512])
-                if member.eof:
-                    content = member.unused_data + content[start + 512 :]
-                    break
-            else:
-                return bytes(text), True
-        except zlib.error:
-            return bytes(text), True
-    return bytes(text), False
+            event = parse_line(line)
+        except Rejected as rejection:
+            rows.append((text, rejection.reason, *_NO_EVENT))
+        else:
+            rows.append((text, None, event.delivered, *event.identity, *event.payload))
+    columns = zip(zip(*rows, strict=True), _JUDGED.types, strict=True)
+    return pa.table([pa.array(values, kind) for values, kind in columns], schema=_JUDGED)

@@ -1,34 +1,30 @@
-"""The oracle against cases computed by hand, and its gold tables against SQL over the same events."""
+"""The witness, as the tests see it, against cases computed by hand."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 
-from tests.oracle import (
-    COLUMNS,
-    Expected,
+from capstone_pipeline import recompute
+from capstone_pipeline.recompute import (
+    Delivered,
     Rejected,
     Row,
-    arrival_minute,
-    assert_same_rows,
-    delivered_lines,
-    expected_tables,
+    arrival_of,
+    compute,
+    is_event_object,
     parse_line,
-    ratio,
-    rows_of,
+    read_object,
     standardised,
 )
-
-SAMPLE_DATA = Path(__file__).parent.parent / "sample-data"
+from tests.oracle import COLUMNS, Expected, assert_same_rows, expected_tables, rows_of
 
 VIEW: dict[str, Any] = {
     "timestamp": "2025-11-18T14:23:45.123Z",
@@ -55,6 +51,13 @@ def encoded(event: dict[str, Any]) -> bytes:
 
 def zipped(*events: dict[str, Any]) -> bytes:
     return gzip.compress(b"".join(encoded(event) + b"\n" for event in events))
+
+
+def nested(levels: int, behind: bytes = b"") -> bytes:
+    """An event that has objects and arrays within each other, itself being the first of so many."""
+    inner = b"[" * ((levels - 1) // 2), b"]" * ((levels - 1) // 2)
+    outer = b'{"a":' * (levels - 1 - len(inner[0])), b"}" * (levels - 1 - len(inner[0]))
+    return encoded(VIEW)[:-1] + b', "unknown": ' + outer[0] + inner[0] + inner[1] + outer[1] + behind + b"}"
 
 
 def tables_of(*events: dict[str, Any]) -> Expected:
@@ -95,22 +98,25 @@ def reason(line: bytes) -> str | None:
     ],
 )
 def test_lines_end_at_line_feeds_and_an_empty_rest_is_no_line(content: bytes, lines: list[bytes]) -> None:
-    assert delivered_lines(content, compressed=False) == lines
-    assert delivered_lines(gzip.compress(content)) == lines
+    assert read_object(content) == (lines, False)
+    assert read_object(gzip.compress(content)) == (lines, False)
 
 
-def test_a_gzip_object_of_several_members_is_one_text() -> None:
-    assert delivered_lines(gzip.compress(b"a\nb") + gzip.compress(b"c\n")) == [b"a", b"bc"]
+def test_content_says_whether_an_object_is_compressed_and_its_name_does_not() -> None:
+    for uri in (EARLY, EARLY.removesuffix(".gz"), EARLY.removesuffix(".jsonl.gz"), EARLY + ".bz2"):
+        for data in (zipped(VIEW), encoded(VIEW)):
+            assert len(expected_tables({uri: data})["bronze.events"]) == 1
 
 
-def test_an_object_without_the_gz_ending_is_read_as_it_is() -> None:
-    expected = expected_tables({EARLY.removesuffix(".gz"): encoded(VIEW)})
-    assert len(expected["bronze.events"]) == 1
+@pytest.mark.parametrize("padding", [b"", b"\0", b"\0" * 70_000])
+def test_members_of_gzip_are_one_text_and_zeros_behind_them_are_nothing(padding: bytes) -> None:
+    packed = gzip.compress(b"a\nb") + gzip.compress(b"") + gzip.compress(b"c\n")
+    assert read_object(packed + padding) == ([b"a", b"bc"], False)
 
 
 def test_an_object_of_no_bytes_delivers_nothing() -> None:
-    expected = expected_tables({EARLY: b""})
-    assert not any(expected.tables.values())
+    for data in (b"", gzip.compress(b"")):
+        assert not any(expected_tables({EARLY: data}).tables.values())
 
 
 def test_a_truncated_object_delivers_its_complete_lines_and_one_rejected_row() -> None:
@@ -122,34 +128,144 @@ def test_a_truncated_object_delivers_its_complete_lines_and_one_rejected_row() -
     assert expected["bronze.events_rejected"] == [(None, "corrupt_file", EARLY, 2025, 11, 18)]
 
 
+PACKED = gzip.compress(b"a\nb\nlast", mtime=0)
+
+
 @pytest.mark.parametrize(
-    ("defect", "complete_lines"),
+    ("data", "lines"),
     [
-        (lambda good: b"this is not gzip at all", 0),
-        (lambda good: good[:5], 0),
-        (lambda good: good[:-1], 2),  # the length at the end is cut off
-        (lambda good: good[:-8] + b"\0\0\0\0" + good[-4:], 2),  # a wrong checksum
-        (lambda good: good + b"rubbish after the end", 2),
+        (PACKED[:5], []),
+        (PACKED[:-1], [b"a", b"b"]),  # Nothing says any more whether the last line is whole.
+        (PACKED[:-8], [b"a", b"b"]),
+        (PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:], [b"a", b"b", b"last"]),
+        (PACKED[:-4] + b"\0\0\0\0", [b"a", b"b", b"last"]),
+        (PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:] + PACKED, [b"a", b"b", b"last"]),
+        (PACKED + b"rubbish", [b"a", b"b"]),
+        (PACKED + PACKED[:-8], [b"a", b"b", b"lasta", b"b"]),
+        (PACKED + b"\x1f", [b"a", b"b"]),
+        (b"\x1f\x8b" + b"rubbish", []),
     ],
 )
-def test_a_corrupt_object_is_told_by_exactly_one_row(defect: Any, complete_lines: int) -> None:
-    expected = expected_tables({EARLY: defect(zipped(VIEW, SEARCH))})
-    assert len(expected["bronze.events"]) == complete_lines
-    assert expected["bronze.events_rejected"] == [(None, "corrupt_file", EARLY, 2025, 11, 18)]
+def test_what_can_be_read_of_a_broken_object_is_lines(data: bytes, lines: list[bytes]) -> None:
+    assert read_object(data) == (lines, True)
 
 
-def test_a_readable_last_piece_of_a_corrupt_object_is_not_a_line() -> None:
-    without_its_end = gzip.compress(encoded(VIEW) + b"\n" + encoded(SEARCH))[:-8]
-    assert delivered_lines(without_its_end) == [encoded(VIEW)]
+def test_of_data_that_goes_bad_every_byte_before_counts() -> None:
+    packing = zlib.compressobj(wbits=31)
+    whole = b"".join(b"line %d\n" % number for number in range(100_000))
+    begin = packing.compress(whole + b"unfinished") + packing.flush(zlib.Z_FULL_FLUSH)
+    no_such_block = b"\x07"
+    assert read_object(begin + no_such_block + b"x" * 20_000) == (whole.splitlines(), True)
 
 
-def test_arrival_is_the_minute_of_the_path_before_that_of_the_name() -> None:
-    assert arrival_minute(EARLY) == (2025, 11, 18, 14, 30)
-    assert arrival_minute("s3://raw/events/events-20240229-235959.jsonl.gz") == (2024, 2, 29, 23, 59)
-    moved = "s3://raw/events/year=2025/month=01/day=02/hour=03/minute=04/events-20240229-235959.jsonl.gz"
-    assert arrival_minute(moved) == (2025, 1, 2, 3, 4)
-    with pytest.raises(ValueError, match="neither"):
-        arrival_minute("s3://raw/events/readme.txt")
+@pytest.mark.parametrize(
+    ("content", "is_text"),
+    [
+        (bytes(range(256)) * 16, False),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01", False),
+        (b"\xff\xfe" + "{}\n".encode("utf-16-le"), False),
+        (b"\0ab\n", True),
+        (b"\0a", False),
+        (b"\0ab", True),  # A third is not more than a third.
+        ("\N{REPLACEMENT CHARACTER}a".encode(), False),
+        (b"\t\r\n", True),
+        (b"\x7f\x7f", True),
+        (b"a" * 4096 + b"\0" * 9_000, True),
+    ],
+)
+def test_what_begins_as_no_text_does_has_no_lines(content: bytes, is_text: bool) -> None:
+    for data in (content, gzip.compress(content)):
+        delivered = read_object(data)
+        assert delivered.is_corrupt != is_text
+        assert bool(delivered.lines) == is_text
+
+
+@pytest.mark.parametrize(
+    ("content", "delivered"),
+    [
+        (b"a\n12345678\nb\n", Delivered([b"a", b"12345678", b"b"], False)),
+        (b"a\n123456789\nb\n123456789\n", Delivered([b"a", b"b"], True)),
+        (b"a\n123456789", Delivered([b"a"], True)),
+    ],
+)
+def test_a_line_of_monstrous_length_is_left_out(
+    content: bytes, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recompute, "LONGEST_LINE", 8)
+    assert read_object(content) == delivered
+
+
+@pytest.mark.parametrize(
+    ("key", "counts"),
+    [
+        ("events/a", True),
+        ("events/year=2025/a.b.c", True),
+        ("events/a_b/.", False),
+        ("events/_temporary/a.jsonl", False),
+        ("events/x/.hidden/a.jsonl", False),
+        ("events/_SUCCESS", False),
+        ("events/.a.crc", False),
+        ("events/a.jsonl._COPYING_", False),
+        ("events/a._COPYING_/a.jsonl", True),
+        ("other/a.jsonl", False),
+        ("events", False),
+    ],
+)
+def test_hidden_objects_are_none(key: str, counts: bool) -> None:
+    assert is_event_object(f"s3://_raw/{key}", 1) == counts
+    assert not is_event_object(f"s3://_raw/{key}", 0)
+    assert bool(expected_tables({f"s3://_raw/{key}": b"?\n"})["bronze.events_rejected"]) == counts
+
+
+MODIFIED = datetime(2031, 5, 6, 7, 8, 9, 10, UTC)
+MINUTE_OF_IT = datetime(2031, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize(
+    ("key", "arrival"),
+    [
+        ("year=2025/month=11/day=18/hour=14/minute=30/x", datetime(2025, 11, 18, 14, 30)),
+        ("year=2025/month=1/day=02/hour=3/minute=04/events-20240229-235959.gz", datetime(2025, 1, 2, 3, 4)),
+        ("year=2025/month=13/day=02/hour=3/minute=04/events-20240229-235999", datetime(2024, 2, 29, 23, 59)),
+        ("year=2019/month=1/day=1/hour=0/minute=0/2020/01/02/03/x", datetime(2020, 1, 2, 3)),
+        ("year=2025/month=1/day=2/hour=3/minute=004/x", MINUTE_OF_IT),
+        ("year=2025/month=1/x/day=2/hour=3/minute=4/x", MINUTE_OF_IT),
+        ("myyear=2025/month=1/day=2/hour=3/minute=4/x", MINUTE_OF_IT),
+        ("year=٢٠٢٥/month=1/day=2/hour=3/minute=4/x", MINUTE_OF_IT),
+        ("2021/02/03/04/events-20240229-235959.x/y", datetime(2021, 2, 3, 4)),
+        ("events-20240229-235959.a.b", datetime(2024, 2, 29, 23, 59)),
+        ("events-20230229-235959.jsonl", MINUTE_OF_IT),
+        ("events-20240229-235959-1.jsonl", MINUTE_OF_IT),
+        ("my-events-20240229-235959.jsonl", MINUTE_OF_IT),
+        ("events-20240229-2359.jsonl", MINUTE_OF_IT),
+        ("2021/02/03/04/05/stream-1", datetime(2021, 2, 3, 4)),
+        ("2021/02/03/04", MINUTE_OF_IT),
+        ("2021/2/03/04/x", MINUTE_OF_IT),
+        ("2040/02/03/04/x", MINUTE_OF_IT),
+    ],
+)
+def test_arrival_is_told_by_the_key_or_else_by_the_modification(key: str, arrival: datetime) -> None:
+    assert arrival_of(f"s3://raw/events/{key}", MODIFIED) == arrival
+
+
+def test_an_arrival_that_nothing_tells_is_the_first_possible_one() -> None:
+    first = datetime(2020, 1, 1)
+    assert arrival_of("s3://year=2025/month=1/day=2/hour=3/minute=4/x") == datetime(2020, 1, 1)
+    assert arrival_of("s3://raw/events/x", datetime(2019, 12, 31, 23, 59, tzinfo=UTC)) == first
+    assert arrival_of("s3://raw/events/x", datetime(2040, 1, 1, tzinfo=UTC)) == first
+    west = datetime.fromisoformat("2039-12-31T23:59:59-01:00")
+    assert arrival_of("s3://raw/events/x", west) == first
+
+
+def test_the_modification_decides_which_copy_is_newer_where_keys_do_not_tell() -> None:
+    objects = {f"s3://raw/events/{name}": zipped(PURCHASE | {"price": price}) for name, price in ("a1", "b2")}
+    modified = dict(zip(objects, (MODIFIED, datetime(2030, 1, 1, tzinfo=UTC)), strict=True))
+    expected = expected_tables(objects, modified)
+    assert columns(expected, "silver.events_cleaned", "price") == [(Decimal("1.00"),)]
+    assert columns(expected, "bronze.events", "source_file", "year", "minute") == [
+        ("s3://raw/events/a", 2031, 8),
+        ("s3://raw/events/b", 2030, 0),
+    ]
 
 
 # --- Rejection -------------------------------------------------------------------------------------------
@@ -187,6 +303,15 @@ def test_arrival_is_the_minute_of_the_path_before_that_of_the_name() -> None:
         b"\xef\xbb\xbf" + encoded(VIEW),
         encoded(VIEW).decode().encode("utf-16"),
         b'{"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        nested(501),
+        nested(501, b', "unknown": 1'),
+        b"[" * 501,
+        encoded(VIEW).replace(b"u_1", b"\\ud800"),
+        encoded(VIEW).replace(b"u_1", b"\\uDC00\\uD800"),
+        encoded(VIEW).replace(b"u_1", b"\\ud800\\ud83d\\ude00"),
+        encoded(VIEW).replace(b"u_1", b"\\\\\\ud800"),
+        encoded(VIEW).replace(b"{", b'{"\\ud800": 1,'),
+        encoded(VIEW).replace(b"{", b'{"user_id": ["\\udfff"],'),
     ],
 )
 def test_what_is_not_strict_json_of_an_object_is_malformed(line: bytes) -> None:
@@ -305,7 +430,7 @@ def test_an_accepted_line_is_a_row_of_bronze_as_delivered_and_of_silver_as_meant
     assert expected["silver.events_cleaned"] == [
         (
             *(datetime(2025, 11, 18, 23, 30, 0, 123456, UTC), "u_1", "s_1", "purchase", "p_1"),
-            *(2, Decimal("5.00"), None, None, date(2025, 11, 18), 23, EARLY, 2025, 11, 18),
+            *(2, Decimal("5.00"), None, None, date(2025, 11, 18), 23, {EARLY}, 2025, 11, 18),
         )
     ]
 
@@ -318,6 +443,10 @@ def test_an_accepted_line_is_a_row_of_bronze_as_delivered_and_of_silver_as_meant
         encoded({name: VIEW[name] for name in reversed(VIEW)}),
         b'{"user_id": {"an": "object"},' + encoded(VIEW)[1:],  # the last one of equal keys counts
         encoded(VIEW).replace(b"u_1", b"\\u0075_1"),
+        encoded(VIEW).replace(b"user_id", b"\\u0075ser_id"),
+        nested(500),
+        encoded(VIEW)[:-1] + b', "unknown": [' + b"[]," * 600 + b'"' + b"[" * 600 + b'\\"{"]}',
+        encoded(VIEW)[:-1] + b', "unknown": ' + b"9" * 100_000 + b', "\\\\ud800": "\\ud83d\\ude00"}',
     ],
 )
 def test_any_spelling_of_the_same_json_is_accepted(line: bytes) -> None:
@@ -355,10 +484,21 @@ def test_an_integer_of_thousands_of_digits_is_a_legal_text() -> None:
     assert parse_line(line).identity.user_id == "9" * 6_000
 
 
-def test_a_lone_surrogate_becomes_a_question_mark_and_a_pair_one_character() -> None:
-    line = encoded(VIEW | {"search_query": "\ud800"}).replace(b"u_1", b"\\ud83d\\ude00")
-    assert parse_line(line).identity.search_query == "?"
+def test_an_escaped_pair_of_surrogates_is_one_character() -> None:
+    line = encoded(VIEW).replace(b"u_1", b"\\ud83d\\ude00")
     assert parse_line(line).identity.user_id == "\N{GRINNING FACE}"
+
+
+def test_a_text_may_be_long_and_may_hold_any_character() -> None:
+    texts = ("x" * 21_000_000, "\0\N{GRINNING FACE}\x7f\u2028")
+    expected = tables_of(
+        *(VIEW | {"category": text} for text in texts[:1]), SEARCH | {"search_query": texts[1]}
+    )
+    assert columns(expected, "bronze.events", "category") == [(texts[0],), (None,)]
+    assert sorted(columns(expected, "silver.events_cleaned", "search_query"), key=str) == [
+        (texts[1],),
+        (None,),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -433,6 +573,13 @@ def test_what_is_no_moment_of_the_accepted_years_is_invalid(text: str) -> None:
         (b"2147483647", 2**31 - 1),
         (b"0e999999999999999999", None),
         (b"2147483648", None),
+        (b"2e" + b"0" * 5_000, 2),
+        (b"2e-" + b"0" * 20 + b"1", None),
+        (b"20e-" + b"0" * 20 + b"1", 2),
+        (b"2" + b"0" * 5_000 + b"e-5000", 2),
+        (b"1e" + b"9" * 5_000, None),
+        (b"2." + b"0" * 5_000, 2),
+        (b"2.0000000000000000001", None),
         (b"1e999999999999999999", None),
         (b"2.5", None),
         (b'"+2"', 2),
@@ -470,6 +617,9 @@ def test_a_quantity_is_a_whole_number_however_it_is_spelled(spelling: bytes, qua
         (b"99999999.99", "99999999.99"),
         (b"0.1", "0.10"),
         (b"1.005", None),
+        (b"29.98999999999999999999", None),
+        (b"0e" + b"9" * 5_000, "0.00"),
+        (b"0." + b"0" * 5_000 + b"1e4999", "0.01"),
         (b"1e-3", None),
         (b"1e8", None),
         (b"1e-999999999999999999", None),
@@ -498,7 +648,7 @@ def test_a_view_or_search_may_carry_any_quantity_and_price_that_fit() -> None:
 def test_copies_count_once_within_and_across_objects() -> None:
     expected = expected_tables({EARLY: zipped(VIEW, VIEW), LATER: zipped(VIEW)})
     assert len(expected["bronze.events"]) == 3
-    assert columns(expected, "silver.events_cleaned", "source_file") == [(EARLY,)]
+    assert columns(expected, "silver.events_cleaned", "source_file") == [({EARLY, LATER},)]
 
 
 def test_spellings_that_mean_the_same_are_copies() -> None:
@@ -531,13 +681,13 @@ def test_the_most_recent_copy_tells_the_payload_in_whatever_order_objects_come()
     for uris in ((EARLY, LATER), (LATER, EARLY)):
         expected = expected_tables({uri: objects[uri] for uri in uris})
         assert columns(expected, "silver.events_cleaned", "price", "category", "source_file") == [
-            (Decimal("10.00"), "books", LATER)
+            (Decimal("10.00"), "books", {LATER})
         ]
 
 
 def test_of_copies_that_arrive_in_one_minute_the_greater_file_name_is_more_recent() -> None:
     expected = expected_tables({TIED: zipped(PURCHASE | {"quantity": 1}), LATER: zipped(PURCHASE)})
-    assert columns(expected, "silver.events_cleaned", "quantity", "source_file") == [(1, TIED)]
+    assert columns(expected, "silver.events_cleaned", "quantity", "source_file") == [(1, {TIED})]
 
 
 @pytest.mark.parametrize(
@@ -557,11 +707,18 @@ def test_within_one_file_price_then_quantity_then_category_decide_with_null_as_l
         assert columns(expected, "silver.events_cleaned", "quantity", "price", "category") == [winner]
 
 
-def test_the_source_is_the_first_object_that_delivered_the_payload_that_won() -> None:
-    expected = expected_tables(
-        {TIED: zipped(PURCHASE), LATER: zipped(PURCHASE | {"price": 1}), EARLY: zipped(PURCHASE)}
-    )
-    assert columns(expected, "silver.events_cleaned", "price", "source_file") == [(Decimal("29.99"), EARLY)]
+def test_the_source_is_any_object_that_delivered_the_version_that_won() -> None:
+    objects = {TIED: zipped(PURCHASE), LATER: zipped(PURCHASE | {"price": 1}), EARLY: zipped(PURCHASE)}
+    expected = expected_tables(objects)["silver.events_cleaned"]
+    place = COLUMNS["silver.events_cleaned"].index("source_file")
+    assert [row[place] for row in expected] == [{EARLY, TIED}]
+    for source in (EARLY, TIED):
+        named = [(*expected[0][:place], source, *expected[0][place + 1 :])]
+        assert_same_rows("silver.events_cleaned", named, expected)
+    with pytest.raises(AssertionError, match="1 missing, 1 surplus"):
+        assert_same_rows(
+            "silver.events_cleaned", [(*named[0][:place], LATER, *named[0][place + 1 :])], expected
+        )
 
 
 # --- Gold ------------------------------------------------------------------------------------------------
@@ -581,11 +738,8 @@ def test_the_source_is_the_first_object_that_delivered_the_payload_that_won() ->
     ],
 )
 def test_ratios_are_rounded_half_up_to_four_decimals(part: int, whole: int, rounded: str) -> None:
-    assert str(ratio(part, whole)) == rounded
-
-
-def test_a_ratio_to_nothing_is_null() -> None:
-    assert ratio(3, 0) is None
+    with compute([]) as database:
+        assert database.execute("SELECT ratio(?, ?)", [part, whole]).fetchall() == [(Decimal(rounded),)]
 
 
 def at(minute: int, **fields: Any) -> dict[str, Any]:
@@ -672,94 +826,14 @@ def test_the_cube_has_a_cell_for_each_hour_product_category_and_type() -> None:
     ]
 
 
-def test_gold_agrees_with_sql_over_the_sample_data() -> None:
-    files = sorted(SAMPLE_DATA.glob("**/*.jsonl.gz"))
-    expected = expected_tables(
-        {f"s3://raw/events/{file.relative_to(SAMPLE_DATA).as_posix()}": file.read_bytes() for file in files}
-    )
-    assert len(expected["silver.events_cleaned"]) > 55_000
-    for table, rows in sql_answers(files, expected).items():
-        assert_same_rows(table, rows, expected[table])
-
-
-def sql_answers(files: list[Path], expected: Expected) -> dict[str, list[Row]]:
-    """The five gold tables by DuckDB, which reads and deduplicates the raw lines in its own way.
-
-    The sample's copies are exact, so that DISTINCT removes them; the lines that are to be rejected are taken
-    from the oracle, whose verdicts other tests prove.
-    """
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    rejected = pa.table({"line": [row[0] for row in expected["bronze.events_rejected"]]})
-    lines = [line.decode("utf-8", "replace") for file in files for line in delivered_lines(file.read_bytes())]
-    connection.register("rejected", rejected)
-    connection.register("lines", pa.table({"line": lines}))
-    connection.execute("""
-        CREATE TABLE events AS
-        SELECT
-            *,
-            CAST(moment AS DATE) AS event_date,
-            CAST(hour(moment) AS INTEGER) AS event_hour,
-            coalesce(category_or_null, 'uncategorized') AS category
-        FROM (
-            SELECT DISTINCT
-                CAST(line ->> '$.timestamp' AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS moment,
-                line ->> '$.user_id' AS user_id,
-                line ->> '$.session_id' AS session_id,
-                line ->> '$.event_type' AS event_type,
-                line ->> '$.product_id' AS product_id,
-                CAST(line ->> '$.quantity' AS INTEGER) AS quantity,
-                CAST(line ->> '$.price' AS DECIMAL(10, 2)) AS price,
-                line ->> '$.category' AS category_or_null,
-                line ->> '$.search_query' AS search_query
-            FROM lines
-            WHERE line NOT IN (SELECT line FROM rejected)
-        )
-    """)
-    queries = {
-        "gold.conversion_funnel": """
-            SELECT
-                product_id, category, views, carts, purchases,
-                CAST(round(CAST(carts AS DECIMAL(38, 9)) / nullif(views, 0), 4) AS DECIMAL(10, 4)),
-                CAST(round(CAST(purchases AS DECIMAL(38, 9)) / nullif(views, 0), 4) AS DECIMAL(10, 4)),
-                CAST(round(CAST(purchases AS DECIMAL(38, 9)) / nullif(carts, 0), 4) AS DECIMAL(10, 4))
-            FROM (
-                SELECT
-                    product_id,
-                    category,
-                    count(*) FILTER (event_type = 'page_view') AS views,
-                    count(*) FILTER (event_type = 'add_to_cart') AS carts,
-                    count(*) FILTER (event_type = 'purchase') AS purchases
-                FROM events
-                WHERE event_type IN ('page_view', 'add_to_cart', 'purchase')
-                GROUP BY ALL
-            )
-        """,
-        "gold.hourly_revenue": """
-            SELECT event_date, event_hour, CAST(sum(quantity * price) AS DECIMAL(18, 2)), count(*)
-            FROM events WHERE event_type = 'purchase' GROUP BY ALL
-        """,
-        "gold.top_products": """
-            SELECT row_number() OVER (ORDER BY views DESC, product_id, category) AS place, *
-            FROM (
-                SELECT product_id, category, count(*) AS views
-                FROM events WHERE event_type = 'page_view' GROUP BY ALL
-            )
-            ORDER BY place LIMIT 10
-        """,
-        "gold.category_performance": "SELECT event_date, category, count(*) FROM events GROUP BY ALL",
-        "gold.user_activity": """
-            SELECT event_date, count(DISTINCT user_id), count(DISTINCT session_id) FROM events GROUP BY ALL
-        """,
-    }
-    return {table: connection.sql(query).fetchall() for table, query in queries.items()}
-
-
 # --- Comparing -------------------------------------------------------------------------------------------
 
 
 def test_rows_of_an_arrow_table_compare_with_the_expected_ones() -> None:
-    expected = tables_of(PURCHASE, SEARCH)["silver.events_cleaned"]
+    expected = [
+        tuple(EARLY if value == {EARLY} else value for value in row)
+        for row in tables_of(PURCHASE, SEARCH)["silver.events_cleaned"]
+    ]
     names = COLUMNS["silver.events_cleaned"]
     values = dict(zip(names, zip(*expected, strict=True), strict=True))
     for zone in (None, "UTC", "America/Los_Angeles"):

@@ -1,13 +1,11 @@
-"""validate_results.ipynb: agrees with the oracle, passes over a sound lake, goes red at a planted fault."""
+"""validate_results.ipynb: passes over a sound lake, goes red at a planted fault."""
 
 from __future__ import annotations
 
-import gzip
 import io
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,79 +18,25 @@ import pytest
 
 import capstone_pipeline as pipeline
 from capstone_pipeline import validation
-from capstone_pipeline.recompute import (
-    NotRunYet,
-    RawObject,
-    Recomputed,
-    arrival_of,
-    compute,
-    query_rows,
-    recompute,
-)
+from capstone_pipeline.recompute import NotRunYet, Recomputed, recompute
 from capstone_pipeline.report import NotebookFailed, run_notebook
-from capstone_pipeline.validation import Check, Figure, Validation, ValidationFailed, differing_rows
+from capstone_pipeline.validation import (
+    Check,
+    Figure,
+    Validation,
+    ValidationFailed,
+    differing_rows,
+    shares_of_files,
+)
 from tests.notebooks.conftest import NOTEBOOKS, ROOT, STUDENT_ID, Shop
-from tests.oracle import COLUMNS, Expected, expected_tables
 
 # awswrangler calls pandas in a way that pandas 4 will not know.
 pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
 
-VIEWS = ("conversion_funnel", "hourly_revenue", "top_products", "category_performance", "user_activity")
 QUERIES = pipeline.read_queries(ROOT / "queries.sql")
 
 
-# --- The independent computation ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_recomputed_answers_equal_the_oracle(view: str, recomputed: Recomputed, oracle: Expected) -> None:
-    columns = COLUMNS[f"gold.{view}"]
-    rows = recomputed.rows(f"SELECT {', '.join(columns)} FROM {view}")
-    assert Counter(rows.itertuples(index=False, name=None)) == Counter(oracle[f"gold.{view}"])
-
-
-def test_the_recomputed_events_equal_the_oracle(recomputed: Recomputed, oracle: Expected) -> None:
-    columns = COLUMNS["silver.events_cleaned"][:12]
-    rows = recomputed.database.execute(f"SELECT {', '.join(columns)} FROM events").fetchall()
-    wanted = [(row[0].replace(tzinfo=None), *row[1:12]) for row in oracle["silver.events_cleaned"]]
-    assert Counter(rows) == Counter(wanted)
-
-
-ODD_LINES = [
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"search"}',
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"search",}',
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"search","price":NaN}',
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":"nan, ]","session_id":" s ","event_type":"search"}',
-    '{"timestamp":"2025-11-18T02:00:00+02:00","user_id":7,"session_id":"s","event_type":"page_view","product_id":"p"}',
-    '{"timestamp":"2025-02-30T00:00:00Z","user_id":"u","session_id":"s","event_type":"search"}',
-    '{"timestamp":"2045-01-01T00:00:00Z","user_id":"u","session_id":"s","event_type":"search"}',
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":" N/A ","session_id":"s","event_type":"search"}',
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"purchase","product_id":"p",'
-    '"quantity":"2","price":"1.50"}',
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"purchase","product_id":"p",'
-    '"quantity":true,"price":1}',
-    '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"purchase","product_id":"p",'
-    '"quantity":1,"price":1.005}',
-    "[]",
-    "",
-    "null",
-]
-
-
-def test_odd_lines_and_a_broken_object_are_judged_as_the_oracle_judges_them() -> None:
-    prefix = "s3://raw/events/year=2025/month=11/day=18/hour=00/minute=05/events-20251118-000500"
-    packed = gzip.compress("\n".join([*ODD_LINES, ODD_LINES[0]]).encode() + b"\n\xff\xfe{}\n")
-    objects = {f"{prefix}.jsonl.gz": packed, f"{prefix}-cut.jsonl.gz": packed[:-40], f"{prefix}.jsonl": b"{}"}
-    wanted = expected_tables(objects)
-    database = compute(
-        (RawObject(uri, arrival_of(uri), datetime.now(UTC)), content) for uri, content in objects.items()
-    )
-    rejected = query_rows(database, "SELECT reason, source_file FROM rejected")
-    found = Counter(rejected.itertuples(index=False, name=None))
-    assert found == Counter((row[1], row[2]) for row in wanted["bronze.events_rejected"])
-    assert found.total() > 10
-    revenue = query_rows(database, "SELECT * FROM hourly_revenue")
-    assert list(revenue.itertuples(index=False, name=None)) == wanted["gold.hourly_revenue"]
+EVENT = '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"search"}'
 
 
 # --- The notebook -------------------------------------------------------------------------------------------
@@ -173,7 +117,7 @@ def test_a_files_events_missing_from_silver_fail_that_check_alone_and_name_the_f
     with changed(shop, "silver/events_cleaned/", without_one_file):
         checks = all_checks(shop, recomputed)
     assert failed(checks) == ["events"]
-    assert set(checks["events"].differences["source_file"]) == set(removed)
+    assert set(checks["events"].differences["source_file"].dropna()) == set(removed)
 
 
 @pytest.mark.parametrize(
@@ -230,13 +174,16 @@ def test_an_event_that_silver_holds_twice_is_found(shop: Shop, recomputed: Recom
 
 def test_raw_objects_that_came_after_the_last_run_are_left_out(shop: Shop, recomputed: Recomputed) -> None:
     s3, bucket = shop.aws.client("s3"), shop.stack.source_bucket_name
-    key = "events/year=2025/month=11/day=18/hour=02/minute=00/events-20251118-020000.jsonl.gz"
-    s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(ODD_LINES[0].encode()))
+    told = "events/year=2025/month=11/day=18/hour=02/minute=00/events-20251118-020000.jsonl.gz"
+    keys = (told, "events/whenever.txt", "events/_temporary/hidden.txt")
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=EVENT.encode())
     try:
         again = recompute(shop.aws, shop.stack)
     finally:
-        s3.delete_object(Bucket=bucket, Key=key)
-    assert again.pending == (f"s3://{bucket}/{key}",)
+        for key in keys:
+            s3.delete_object(Bucket=bucket, Key=key)
+    assert set(again.pending) == {f"s3://{bucket}/{key}" for key in keys[:2]}
     assert again.rows("SELECT * FROM hourly_revenue ORDER BY ALL").equals(
         recomputed.rows("SELECT * FROM hourly_revenue ORDER BY ALL")
     )
@@ -261,6 +208,15 @@ def test_without_a_successful_run_the_reader_is_told_to_run_the_job(shop: Shop) 
     other = pipeline.StackOutputs(**{**vars(shop.stack), "glue_job_name": "capstone-etl-nobody"})
     with pytest.raises(NotRunYet, match=r"No run of Glue job capstone-etl-nobody has succeeded"):
         recompute(shop.aws, other)
+
+
+def test_an_event_of_several_files_may_name_any_of_them_and_no_event_another() -> None:
+    names = {"source_file": list("abcd"), "event_date": [date(2025, 11, 18)] * 4}
+    bounds = pd.DataFrame(names | {"least": [5, 0, 5, 5], "most": [7, 2, 7, 7]}).head(3)
+    found = pd.DataFrame(names | {"event_count": [6, 0, 8, 1]}).query("event_count > 0")
+    possible, shares = shares_of_files(found, bounds)
+    assert list(possible["event_count"]) == [6, 0, 7, 0]
+    assert list(shares["event_count"]) == [6, 0, 8, 1]
 
 
 def test_rows_are_compared_as_often_as_they_occur() -> None:
