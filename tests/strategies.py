@@ -10,8 +10,7 @@ Not for: amounts. There are few users, products and moments, so that copies, cor
     raw_objects()        one object's bytes: lines, compressed or plain, perhaps corrupt
     object_sets()        objects by their URI, some in the same minute, some arriving late or out of order
 
-Everything is within what the rules for a raw line fix and what Spark can represent: no numbers with a point
-in text fields, no lone surrogates, no sums beyond decimal(18,2), corrupt objects only by truncation.
+Everything is within what the tables can represent: no sums beyond decimal(18,2).
 """
 
 from __future__ import annotations
@@ -256,6 +255,8 @@ def _not_an_object(draw: st.DrawFn) -> MalformedLine:
         lambda line: line.strip()[:-1] + b', "unknown": "\xff"}',
         lambda line: line.strip()[:-1] + b', "unknown": "\x00"}',
         lambda line: line.strip()[:-1] + b",}",
+        lambda line: line.strip()[:-1] + b', "unknown": "\\ud800"}',
+        lambda line: line.strip()[:-1] + b', "unknown": ' + b"[" * 500 + b"]" * 500 + b"}",
     )
     return MalformedLine(draw(st.sampled_from(damages))(good), "malformed_json")
 
@@ -315,7 +316,7 @@ def raw_objects(
     lines: st.SearchStrategy[list[bytes]] | None = None,
     truncated: bool = True,
 ) -> bytes:
-    """The bytes of an object: its last line may lack the line end; a compressed one may be truncated, unless
+    """The bytes of an object: its last line may lack the line end; a compressed one may be broken, unless
     `truncated` is False."""
     content = b"".join(line + b"\n" for line in draw(raw_lines() if lines is None else lines))
     if content and draw(st.integers(0, 4)) == 0:
@@ -324,7 +325,9 @@ def raw_objects(
         return content
     data = gzip.compress(content, mtime=0)
     if truncated and draw(st.integers(0, 9)) == 0:
-        data = data[: draw(st.integers(1, len(data) - 1))]
+        cut = data[: draw(st.integers(1, len(data) - 1))]
+        wrong_checksum = data[:-8] + bytes(4) + data[-4:]
+        data = draw(st.sampled_from((cut, cut, wrong_checksum, data + b"rubbish")))
     return data
 
 

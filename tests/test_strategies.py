@@ -127,7 +127,10 @@ def test_every_situation_is_drawn(situation: Any) -> None:
 
 # --- Laws ------------------------------------------------------------------------------------------------
 
+few = settings(max_examples=25)  # Of several computations each.
 
+
+@few
 @given(object_sets())
 def test_every_delivered_line_is_accepted_or_rejected(objects: dict[str, bytes]) -> None:
     expected = expected_tables(objects)
@@ -140,6 +143,7 @@ def test_every_delivered_line_is_accepted_or_rejected(objects: dict[str, bytes])
         assert rows == len(delivered.lines) + delivered.is_corrupt
 
 
+@few
 @given(object_sets(), st.randoms(use_true_random=False))
 def test_the_order_of_objects_does_not_matter(objects: dict[str, bytes], random: Any) -> None:
     uris = list(objects)
@@ -148,6 +152,7 @@ def test_the_order_of_objects_does_not_matter(objects: dict[str, bytes], random:
     assert_same_tables(shuffled, expected_tables(objects), list(COLUMNS))
 
 
+@few
 @given(raw_lines(), st.randoms(use_true_random=False))
 def test_the_order_and_repetition_of_lines_in_an_object_change_no_event(
     lines: list[bytes], random: Any
@@ -160,6 +165,7 @@ def test_the_order_and_repetition_of_lines_in_an_object_change_no_event(
     assert_same_tables(twice, once, ["silver.events_cleaned", *GOLD])
 
 
+@few
 @given(object_sets())
 def test_copies_that_arrived_before_everything_else_change_no_answer(objects: dict[str, bytes]) -> None:
     lines = [line for uri, data in objects.items() for line in read_object(uri, data).lines]
@@ -169,6 +175,7 @@ def test_copies_that_arrived_before_everything_else_change_no_answer(objects: di
     assert_same_tables(expected_tables(objects | {first: copies}), expected_tables(objects), GOLD)
 
 
+@few
 @given(object_sets())
 def test_the_answers_fit_together(objects: dict[str, bytes]) -> None:
     expected = expected_tables(objects)
