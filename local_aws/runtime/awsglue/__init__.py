@@ -5,8 +5,8 @@ differently on AWS is refused with `NotReproduced`, never ignored.
 
 It needs two things around it, which the embedded AWS's job runner provides and a test can provide as well:
 
-- the session's Hadoop configuration maps each bucket onto a folder
-  (`local_aws.glue.spark.s3_on_folders({"bucket": folder})` gives the settings);
+- the session's Hadoop configuration says what s3:// is (`local_aws.glue.spark.s3_on_s3a(endpoint_url)` or
+  `s3_on_folders({"bucket": folder})` give the settings);
 - the environment variable LOCAL_AWS_GLUE_BOOKMARKS names the SQLite file that keeps job bookmarks (only
   read when a job runs with --job-bookmark-option job-bookmark-enable or job-bookmark-pause).
 """

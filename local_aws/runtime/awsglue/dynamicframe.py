@@ -1,7 +1,7 @@
 """`DynamicFrame`, as far as it carries raw lines: format "csv" with a separator that cannot occur.
 
-Each line of each new object comes untouched in the column `col0`, beside the URI of its object. Everything
-else that Glue's readers can do is refused.
+Each line of each new object comes in the column `col0`, beside the URI of its object. What Glue's reader
+cannot read is an error here, too; everything else that its readers can do is refused.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 
 from .bookmarks import Source
+from .exclusions import excludes
 from .lines import read_lines
-from .objects import list_objects
+from .objects import SourceObject, list_objects
 
 if TYPE_CHECKING:
     from .context import GlueContext
@@ -25,20 +26,27 @@ class NotReproduced(Exception):
 
 
 class DynamicFrame:
-    """A DataFrame in Glue's wrapping."""
+    """Objects to be read, in Glue's wrapping."""
 
-    def __init__(self, frame: DataFrame, glue_ctx: GlueContext, name: str = "") -> None:
-        self._frame = frame
+    def __init__(
+        self,
+        objects: list[SourceObject],
+        source_column: str | None,
+        glue_ctx: GlueContext,
+        name: str = "",
+    ) -> None:
+        self._objects = objects
+        self._source_column = source_column
         self.glue_ctx = glue_ctx
         self.name = name
 
     def toDF(self) -> DataFrame:
-        """The Spark DataFrame. It has no columns when no object was read, as Glue infers them from data."""
-        return self._frame
+        """The Spark DataFrame, without columns when there is no object. Raises Py4JJavaError as Glue does."""
+        return read_lines(self.glue_ctx.spark_session, self._objects, self._source_column)
 
     def count(self) -> int:
         """The number of rows."""
-        return self._frame.count()
+        return self.toDF().count()
 
 
 class DynamicFrameReader:
@@ -84,7 +92,9 @@ def read_raw_lines(
     """The frame for `from_options`. Raises NotReproduced for anything but raw lines from S3."""
     _require("connection_type", connection_type, "s3")
     _require("format", format, "csv")
-    _refuse_unknown("connection option", connection_options, {"paths", "recurse", "groupFiles", "groupSize"})
+    _refuse_unknown(
+        "connection option", connection_options, {"paths", "recurse", "exclusions", "groupFiles", "groupSize"}
+    )
     _refuse_unknown(
         "format option", format_options, {"separator", "quoteChar", "withHeader", "attachFilename"}
     )
@@ -99,13 +109,13 @@ def read_raw_lines(
     spark = glue_context.spark_session
     recurse = connection_options.get("recurse", False) in (True, "true")
     listed = {item.uri: item for path in paths for item in list_objects(spark, path, recurse)}
-    objects = list(listed.values())
+    is_excluded = excludes(connection_options.get("exclusions", "[]"))
+    objects = [item for item in listed.values() if not is_excluded(item.uri)]
     bookmark = glue_context._bookmark
     if bookmark is not None and transformation_ctx:
         properties = json.dumps([dict(connection_options), dict(format_options)], sort_keys=True)
         objects = bookmark.unprocessed(Source(transformation_ctx, properties), objects)
-    frame = read_lines(spark, objects, format_options.get("attachFilename"))
-    return DynamicFrame(frame, glue_context, transformation_ctx)
+    return DynamicFrame(objects, format_options.get("attachFilename"), glue_context, transformation_ctx)
 
 
 def _require(what: str, value: object, supported: object) -> None:

@@ -1,4 +1,4 @@
-"""Reads the lines of S3 objects into a DataFrame, byte for byte; a line ends at "\\n" and nowhere else."""
+"""Reads the lines of S3 objects into a DataFrame as Glue's CSV reader does, and fails where that one does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -18,24 +19,58 @@ _LISTING_THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
 
 
 def read_lines(spark: SparkSession, objects: list[SourceObject], source_column: str | None) -> DataFrame:
-    """One row a line: its bytes as the string `col0`, and the URI of its object in `source_column`, if named.
+    """One row a line: the string `col0`, and the URI of its object in `source_column`, if named.
 
-    A frame without objects has no columns, as Glue infers them from data. A corrupt gzip object fails the
-    job that reads it, unless spark.sql.files.ignoreCorruptFiles is true.
+    A line ends at "\\n", "\\r\\n" or "\\r". A name's suffix decides how an object is decompressed. Reads all
+    of them once, as Glue does to infer columns, of which a frame without objects has none.
+
+    Raises Py4JJavaError ("Unable to parse file") when one is not UTF-8 or cannot be decompressed.
     """
     if not objects:
         return spark.range(0).drop("id")
-    with _listing_in_driver(spark):
-        text = (
-            spark.read.option("lineSep", "\n")
-            .option("recursiveFileLookup", "true")
-            .option("__globPaths__", "false")  # A key may hold *, ? or [.
-            .text([item.uri for item in objects])
-        )
+    text = _text(spark, objects)
+    _refuse_unreadable(spark, objects, text)
     line = F.col("value").alias(LINE_COLUMN)
     return (
         text.select(line, _source_uri(objects).alias(source_column)) if source_column else text.select(line)
     )
+
+
+def _text(spark: SparkSession, objects: list[SourceObject]) -> DataFrame:
+    options = {
+        "recursiveFileLookup": True,
+        "__globPaths__": False,  # A key may hold *, ? or [.
+        "ignoreCorruptFiles": False,  # What a session says of it does not reach Glue's reader.
+        "ignoreMissingFiles": False,
+    }
+    with _listing_in_driver(spark):
+        return spark.read.options(**options).text([item.uri for item in objects])
+
+
+def _refuse_unreadable(spark: SparkSession, objects: list[SourceObject], text: DataFrame) -> None:
+    """Read everything; name the first object that cannot be read. Raises Py4JJavaError."""
+    try:
+        _read_all(text)
+    except Py4JJavaError:
+        while len(objects) > 1:  # Spark does not say in which of them it failed.
+            half = objects[: len(objects) // 2]
+            objects = half if _cannot_be_read(_text(spark, half)) else objects[len(half) :]
+        name = objects[0].uri.rpartition("/")[2]
+        spark.range(1).select(F.raise_error(F.lit(f"Unable to parse file: {name}"))).collect()
+
+
+def _read_all(text: DataFrame) -> None:
+    raw = F.col("value").cast("binary")
+    is_utf8 = F.encode(F.decode(raw, "UTF-8"), "UTF-8") == raw
+    text.agg(F.max(F.when(~is_utf8, F.raise_error(F.lit("not UTF-8")).cast("string")))).collect()
+
+
+def _cannot_be_read(text: DataFrame) -> bool:
+    try:
+        _read_all(text)
+    except Py4JJavaError:
+        return True
+    return False
 
 
 def _source_uri(objects: list[SourceObject]) -> Column:

@@ -10,9 +10,6 @@ from py4j.protocol import Py4JJavaError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_STATUS = re.compile(
-    r"\{path=(.*?); isDirectory=false; length=(\d+); .*? modification_time=(\d+); ", re.DOTALL
-)
 _HIDDEN = re.compile(r"(?:^|/)[_.]")
 
 
@@ -29,22 +26,33 @@ def list_objects(spark: SparkSession, uri: str, recurse: bool) -> list[SourceObj
 
     As Hadoop does, leaves out whatever has a component that starts with `_` or `.` below that path.
     """
-    hadoop: Any = spark._jvm.org.apache.hadoop  # type: ignore[union-attr]
-    path = hadoop.fs.Path(uri)
+    jvm: Any = spark._jvm
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    path = jvm.org.apache.hadoop.fs.Path(uri)
     try:
-        files = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).listFiles(path, recurse)
-        statuses = hadoop.util.functional.RemoteIterators.toList(files)
+        place = path.getFileSystem(configuration).resolvePath(path)  # A folder, when buckets are folders.
+        files = place.getFileSystem(configuration).listFiles(place, recurse)
+        statuses = jvm.org.apache.hadoop.util.functional.RemoteIterators.toList(files)
     except Py4JJavaError as error:
         if error.java_exception.getClass().getName() != "java.io.FileNotFoundException":
             raise
         return []
-    # As one text: to ask for each value of each of thousands of objects would take seconds.
-    found = [
-        SourceObject(uri, int(milliseconds) * 1_000_000, int(size))
-        for uri, size, milliseconds in _STATUS.findall(statuses.toString())
-    ]
-    assert len(found) == statuses.size(), (
-        f"an object's name below {uri} looks like Hadoop's description of one"
+    if statuses.isEmpty():
+        return []
+    values = (_texts(jvm, statuses, getter) for getter in ("getPath", "getModificationTime", "getLen"))
+    base = place.toString()
+    found = (
+        SourceObject(path.toString() + file.removeprefix(base), int(milliseconds) * 1_000_000, int(size))
+        for file, milliseconds, size in zip(*values, strict=True)
+        if not _HIDDEN.search(file.removeprefix(base))
     )
-    base = path.toString()
-    return sorted(item for item in found if not _HIDDEN.search(item.uri.removeprefix(base)))
+    return sorted(found)
+
+
+def _texts(jvm: Any, objects: Any, getter: str) -> list[str]:
+    """The value of a getter for each of a Java collection's objects: one by one it would take seconds."""
+    collections = jvm.org.apache.commons.collections
+    for method in (getter, "toString"):
+        call = collections.functors.InvokerTransformer.getInstance(method)
+        objects = collections.CollectionUtils.collect(objects, call)
+    return list(jvm.java.lang.String.join("\0", objects).split("\0"))
