@@ -1,4 +1,4 @@
-"""Command line of the embedded AWS: `python -m local_aws up|down|clean|status|env|serve`."""
+"""Command line of the embedded AWS: `python -m local_aws up|down|clean|status|env|requests|serve`."""
 
 from __future__ import annotations
 
@@ -74,10 +74,19 @@ def status(options: argparse.Namespace) -> int:
 
 def env(options: argparse.Namespace) -> int:
     """Print the exports of the running server."""
-    record = server.find(_state_dir(options))
-    if record is None:
-        raise server.ServerNotRunning("The embedded AWS is not running. Start it: python -m local_aws up")
-    _print_exports(record.endpoint_url)
+    _print_exports(_running(options).endpoint_url)
+    return 0
+
+
+def requests(options: argparse.Namespace) -> int:
+    """Tell how many requests S3 has had, by bucket and folder and by kind."""
+    counts = server.requests(_running(options).endpoint_url, reset=options.reset)
+    kinds = sorted({kind for row in counts.values() for kind in row})
+    total = {kind: sum(row.get(kind, 0) for row in counts.values()) for kind in kinds}
+    width = max(map(len, counts), default=0) + 2
+    print(" " * width + "  ".join(kinds))
+    for folder, row in [*sorted(counts.items()), ("total", total)]:
+        print(folder.ljust(width) + "  ".join(f"{row.get(kind, 0):{len(kind)}}" for kind in kinds))
     return 0
 
 
@@ -96,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="command", required=True)
-    for command in (up, down, clean, status, env, serve):
+    for command in (up, down, clean, status, env, requests, serve):
         _add(commands, command)
     return parser
 
@@ -110,9 +119,18 @@ def _add(
     parser.add_argument("--state-dir", type=Path, help="instead of LOCAL_AWS_STATE_DIR")
     if command in (up, serve):
         parser.add_argument("--port", type=int, help="instead of LOCAL_AWS_PORT")
+    if command is requests:
+        parser.add_argument("--reset", action="store_true", help="count from 0 afterwards")
     if command is serve:
         parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=command)
+
+
+def _running(options: argparse.Namespace) -> server.ServerRecord:
+    record = server.find(_state_dir(options))
+    if record is None:
+        raise server.ServerNotRunning("The embedded AWS is not running. Start it: python -m local_aws up")
+    return record
 
 
 def _state_dir(options: argparse.Namespace) -> Path:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -43,6 +44,7 @@ TOKEN_VARIABLE = "LOCAL_AWS_SERVER_TOKEN"
 _START_TIMEOUT_SECONDS = 60
 _STOP_TIMEOUT_SECONDS = 20
 _HEALTH_PATH = "/_ministack/health"
+REQUESTS_PATH = "/_local_aws/requests"
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 Progress = Callable[[str], None]
@@ -175,6 +177,10 @@ class LocalAws:
         """A boto3 client of this server."""
         return self._session.client(service_name, **kwargs)
 
+    def requests(self, *, reset: bool = False) -> dict[str, dict[str, int]]:
+        """As the function `requests`."""
+        return requests(self.endpoint_url, reset=reset)
+
 
 def configured_port() -> int:
     """The port from LOCAL_AWS_PORT, else 4566."""
@@ -222,6 +228,14 @@ def is_healthy(record: ServerRecord, timeout: float = 2.0) -> bool:
         return False
     finally:
         connection.close()
+
+
+def requests(endpoint_url: str, *, reset: bool = False) -> dict[str, dict[str, int]]:
+    """The S3 requests so far, as bucket/folder/folder -> kind -> number; `reset`: from 0 after it."""
+    connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc)
+    with contextlib.closing(connection):
+        connection.request("DELETE" if reset else "GET", REQUESTS_PATH)
+        return dict(json.loads(connection.getresponse().read()))
 
 
 def start(state_dir: Path, port: int, progress: Progress = lambda _: None) -> ServerRecord:

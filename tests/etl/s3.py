@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 from botocore.config import Config
 
 from local_aws.glue.spark import s3_on_s3a
-from local_aws.server import running_server
+from local_aws.server import REQUESTS_PATH, running_server
 
 OUTSIDE = "beside-the-gate"
 MUTATING = ("PUT", "POST", "DELETE")
@@ -152,7 +152,7 @@ def install() -> None:
     seconds = itertools.count(int(time.time()))
 
     async def gated(method: str, path: str, headers: dict[str, str], *rest: Any, **options: Any) -> Any:
-        if OUTSIDE in headers.get("user-agent", "") or gate.lets(method):
+        if path == REQUESTS_PATH or OUTSIDE in headers.get("user-agent", "") or gate.lets(method):
             return await handle(method, path, headers, *rest, **options)
         return s3._error("AccessDenied", "The gate is shut", 403)
 

@@ -109,6 +109,19 @@ def test_env_prints_what_a_shell_can_evaluate(cli: Cli) -> None:
     assert evaluated.stdout.split()[1] == "us-west-2"
 
 
+def test_requests_to_s3_are_told_as_a_table(cli: Cli, state_dir: Path) -> None:
+    assert cli("requests").returncode == 1
+    cli("up")
+    s3 = LocalAws(running(state_dir).endpoint_url, state_dir).client("s3")
+    s3.create_bucket(Bucket="told", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    for key in ("a/b/c", "a/b/d/e"):
+        s3.put_object(Bucket="told", Key=key)
+    s3.head_object(Bucket="told", Key="a/b/c")
+    table = [line.split() for line in cli("requests", "--reset").stdout.splitlines()]
+    assert table == [["HEAD", "PUT"], ["told", "0", "1"], ["told/a/b", "1", "2"], ["total", "1", "3"]]
+    assert cli("requests").stdout.split() == ["total"]
+
+
 def test_a_proxy_in_the_environment_is_bypassed_for_loopback(cli: Cli) -> None:
     broken = {
         "HTTP_PROXY": "http://127.0.0.1:9",
