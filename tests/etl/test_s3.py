@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from awsglue.context import GlueContext
+from awsglue.objects import list_objects
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
@@ -111,6 +113,27 @@ def test_nothing_is_renamed_onto_an_object(spark: SparkSession, store: Store) ->
     with pytest.raises(Py4JJavaError, match="FileAlreadyExistsException"):
         files.rename(source, target)
     assert store.read(BUCKET) == {"a": b"a", "b": b"b"}
+
+
+def test_glues_reader_finds_objects_as_they_are_named(spark: SparkSession, store: Store) -> None:
+    keys = ["a b.json", "100%25.json", "#1=+ü😀.json", "sub/[x]*.json"]
+    for key in [*keys, "folder/", "sub/_hidden/x", ".hidden"]:
+        store.put(f"s3://{BUCKET}/in/{key}", b"{}\n")
+    store.put(f"s3://{BUCKET}/in/broken.gz", b"no gzip")
+    options = {"separator": "\x01", "quoteChar": -1, "withHeader": False, "attachFilename": "source_file"}
+    read = GlueContext(spark.sparkContext).create_dynamic_frame.from_options
+    source: dict[str, Any] = {"paths": [f"s3://{BUCKET}/in/"], "recurse": True}
+    with pytest.raises(Py4JJavaError, match=r"Unable to parse file: broken\.gz"):
+        read("s3", source, "csv", options).toDF()
+    rows = read("s3", {**source, "exclusions": '["**.gz"]'}, "csv", options).toDF().collect()
+    assert {(row.source_file, row.col0) for row in rows} == {
+        (f"s3://{BUCKET}/in/{key}", "{}") for key in keys
+    }
+    (single,) = list_objects(spark, f"s3://{BUCKET}/in/a b.json", recurse=False)
+    assert single.modified_ns % 10**9 == 0 and single[::2] == (f"s3://{BUCKET}/in/a b.json", 3)
+    assert list_objects(spark, f"s3://{BUCKET}/nothing/", recurse=True) == []
+    with pytest.raises(Py4JJavaError, match="UnknownStoreException"):
+        list_objects(spark, "s3://no-such-bucket/", recurse=True)
 
 
 def test_a_test_reads_and_writes_beside_the_gate(store: Store, tmp_path: Path) -> None:
