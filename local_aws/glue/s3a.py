@@ -62,7 +62,7 @@ def _download(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="download-", dir=folder) as temporary:
         requirement = Path(temporary) / "requirements.txt"
         requirement.write_text(f"{_SOURCE} --hash=sha256:{_SOURCE_SHA256}\n")
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"]
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", "sagemaker_pyspark"]
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", temporary]
         pip = subprocess.run(
             [*command, "--requirement", requirement], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
