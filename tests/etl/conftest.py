@@ -1,4 +1,4 @@
-"""One Spark session for all tests of the ETL script, on a machine whose clock is far from UTC."""
+"""One S3 and one Spark session on it for all tests of the ETL script, on a machine far from UTC."""
 
 from __future__ import annotations
 
@@ -6,95 +6,55 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
 from pyspark.sql import SparkSession
 
-from local_aws.glue.spark import s3_on_folders
 from local_aws.java import java_home
+from tests.etl.s3 import Store, running_store
 from tests.etl.workbench import LAKE, RAW, Workbench
 
-# Hadoop starts a `chmod` for each file and folder that it makes, and an `ls` for each that it lists: most of
-# the time of a small run.
-QUIET_FILES = """
-import org.apache.hadoop.fs.FileStatus;
-import org.apache.hadoop.fs.Path;
-import org.apache.hadoop.fs.permission.FsPermission;
-
-public class QuietFiles extends org.apache.hadoop.fs.RawLocalFileSystem {
-    public void setPermission(Path path, FsPermission permission) {}
-
-    public FileStatus getFileStatus(Path path) throws java.io.IOException {
-        return withoutPermission(super.getFileStatus(path));
-    }
-
-    public FileStatus[] listStatus(Path path) throws java.io.IOException {
-        FileStatus[] found = super.listStatus(path);
-        for (int i = 0; i < found.length; i++) found[i] = withoutPermission(found[i]);
-        return found;
-    }
-
-    private FileStatus withoutPermission(FileStatus file) {
-        return new FileStatus(file.getLen(), file.isDirectory(), file.getReplication(), file.getBlockSize(),
-            file.getModificationTime(), file.getPath());
-    }
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "spark.ui.enabled": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "2g",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # many small plans
+    "spark.log.level": "OFF",  # Runs are killed, and would tell so at length.
+    "spark.ui.showConsoleProgress": "false",
+    # Plans of a few rows are interpreted faster than compiled. The jobs of the embedded AWS compile them.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
 }
-"""
 
 
 @pytest.fixture(scope="session")
-def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("buckets")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with running_store(tmp_path_factory.mktemp("s3"), (RAW, LAKE)) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def spark(buckets: Path) -> Iterator[SparkSession]:
-    """Spark as small as the data: a few partitions, no UI."""
+def spark(store: Store) -> Iterator[SparkSession]:
     builder = SparkSession.builder.master("local[2]").appName("capstone-etl-tests")
-    settings = {
-        **s3_on_folders({name: buckets / name for name in (RAW, LAKE)}),
-        "spark.ui.enabled": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": "2g",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # many small plans
-        "spark.sql.warehouse.dir": str(buckets / "warehouse"),
-        "spark.log.level": "ERROR",
-        "spark.ui.showConsoleProgress": "false",
-        # Plans of a few rows are interpreted faster than compiled. The jobs of the embedded AWS compile them.
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.sql.adaptive.enabled": "false",
-    }
-    for name, value in settings.items():
+    for name, value in (store.spark_settings | SMALL).items():
         builder = builder.config(name, value)
     # The JVM and the context take over what they find at their start.
     environment = {
         "JAVA_HOME": java_home(),
         "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "local_aws/runtime"))),  # of Python's workers
         "TZ": "Australia/Lord_Howe",
     }
     with mock.patch.dict(os.environ, environment):
         session = builder.getOrCreate()
-    serve_quietly(session)
     yield session
     session.stop()
 
 
-def serve_quietly(session: SparkSession) -> None:
-    """Have the buckets' file systems, which Hadoop keeps once they are made, be of the class above."""
-    jvm: Any = session._jvm
-    compiler = jvm.org.codehaus.janino.SimpleCompiler()
-    compiler.cook(QUIET_FILES)
-    configuration = session._jsc.hadoopConfiguration()
-    configuration.setClassLoader(compiler.getClassLoader())
-    configuration.set("fs.rawfile.impl", "QuietFiles")
-    for bucket in (RAW, LAKE):
-        jvm.org.apache.hadoop.fs.Path(f"s3://{bucket}").getFileSystem(configuration)
-
-
 @pytest.fixture
-def workbench(spark: SparkSession, buckets: Path) -> Workbench:
-    return Workbench(spark, buckets)
+def workbench(spark: SparkSession, store: Store, tmp_path: Path) -> Workbench:
+    return Workbench(spark, store, tmp_path / "bookmarks.sqlite")

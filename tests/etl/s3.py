@@ -2,7 +2,7 @@
 
 The server is a process of its own; Spark reaches it through S3A, as on Glue (`Store.spark_settings`). What a
 `Store` does itself passes beside the gate and is not counted. Each object is written in a second of its own,
-so that a later one has a later time, however fast the test is.
+so that a later one has a later time, however fast the test is; one that is put back keeps the time it had.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import mmap
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from botocore.config import Config
@@ -25,6 +27,7 @@ from local_aws.glue.spark import s3_on_s3a
 from local_aws.server import REQUESTS_PATH, running_server
 
 OUTSIDE = "beside-the-gate"
+MODIFIED = "x-modified"
 MUTATING = ("PUT", "POST", "DELETE")
 
 _ALL, _CHANGES, _LEFT, _ONLY_CHANGES = range(4)
@@ -42,6 +45,7 @@ class Gate:
         with file.open("a+b") as opened:
             opened.truncate(4 * 8)
             self._numbers = memoryview(mmap.mmap(opened.fileno(), 4 * 8)).cast("q")
+        self._log = file.with_suffix(".log").open("a", buffering=1)
 
     @property
     def count(self) -> int:
@@ -52,6 +56,11 @@ class Gate:
     def requests(self) -> int:
         """How many requests of any kind there were since `open`."""
         return self._numbers[_ALL]
+
+    @property
+    def log(self) -> list[str]:
+        """The requests since `open`, each as in `GET bucket/key`."""
+        return Path(self._log.name).read_text().splitlines()
 
     @property
     def is_dark(self) -> bool:
@@ -67,17 +76,31 @@ class Gate:
         self._numbers[_ONLY_CHANGES] = only_changes
         self._numbers[_ALL] = self._numbers[_CHANGES] = 0
         self._numbers[_LEFT] = requests
+        self._log.truncate(0)
 
-    def lets(self, method: str) -> bool:
+    def lets(self, method: str, path: str) -> bool:
         """Whether a request is let through; for the server, which then answers it."""
         if self.is_dark:
             return False
         is_change = method in MUTATING
         self._numbers[_ALL] += 1
         self._numbers[_CHANGES] += is_change
+        self._log.write(f"{method} {path.strip('/')}\n")
         if self._numbers[_LEFT] > 0 and (is_change or not self._numbers[_ONLY_CHANGES]):
             self._numbers[_LEFT] -= 1
         return True
+
+
+class Listed(NamedTuple):
+    """What a listing tells of an object."""
+
+    etag: str
+    size: int
+    modified: datetime
+
+
+Content = dict[str, tuple[Listed, bytes]]
+"""All that is in a bucket, by key."""
 
 
 class Store:
@@ -94,37 +117,51 @@ class Store:
         """Settings for a Spark session whose s3:// is this store, by way of S3A and the gate."""
         return s3_on_s3a(self.endpoint_url)
 
-    def put(self, uri: str, content: bytes) -> None:
-        """Write an object."""
-        self._request("PUT", uri.removeprefix("s3://"), content)
+    def put(self, uri: str, content: bytes, modified: datetime | None = None) -> None:
+        """Write an object: in a second of its own, unless it is to have been modified at another time."""
+        self._request("PUT", uri.removeprefix("s3://"), content, modified)
 
-    def objects(self, bucket: str, prefix: str = "") -> dict[str, tuple[str, int]]:
-        """Key -> ETag and size, in the order of keys."""
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Delete these objects."""
+        named = [{"Key": key} for key in keys]
+        for first in range(0, len(named), 1000):
+            self.client.delete_objects(Bucket=bucket, Delete={"Objects": named[first : first + 1000]})
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
+        """What is there below a prefix, in the order of keys."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         found = itertools.chain.from_iterable(page.get("Contents", []) for page in pages)
-        return {item["Key"]: (item["ETag"], item["Size"]) for item in found}
+        return {item["Key"]: Listed(item["ETag"], item["Size"], item["LastModified"]) for item in found}
 
     def read(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         """Key -> content."""
-        return {key: self._request("GET", f"{bucket}/{key}") for key in self.objects(bucket, prefix)}
+        return {key: content for key, (_, content) in self.content(bucket, prefix).items()}
+
+    def content(self, bucket: str, prefix: str = "") -> Content:
+        """What `put_back` takes."""
+        return {
+            key: (listed, self._request("GET", f"{bucket}/{key}"))
+            for key, listed in self.objects(bucket, prefix).items()
+        }
+
+    def put_back(self, bucket: str, content: Mapping[str, tuple[Listed, bytes]]) -> None:
+        """Make the bucket what it was, times of modification included."""
+        now = self.objects(bucket)
+        self.delete(bucket, now.keys() - content.keys())
+        for key, (listed, data) in content.items():
+            if now.get(key) != listed:
+                self.put(f"s3://{bucket}/{key}", data, listed.modified)
 
     def clear(self, bucket: str) -> None:
         """Delete all objects."""
-        keys = [{"Key": key} for key in self.objects(bucket)]
-        for first in range(0, len(keys), 1000):
-            self.client.delete_objects(Bucket=bucket, Delete={"Objects": keys[first : first + 1000]})
+        self.delete(bucket, self.objects(bucket))
 
-    def sync_to_folder(self, bucket: str, folder: Path, prefix: str = "") -> None:
-        """Write the objects as files, `folder`/key, for whoever cannot read S3. Others are left there."""
-        for key, content in self.read(bucket, prefix).items():
-            if not key.endswith("/"):
-                file = folder / key
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-
-    def _request(self, method: str, path: str, content: bytes | None = None) -> bytes:
+    def _request(
+        self, method: str, path: str, content: bytes | None = None, modified: datetime | None = None
+    ) -> bytes:
         """Without boto3, which takes three times as long."""
-        self._connection.request(method, f"/{quote(path)}", content, {"User-Agent": OUTSIDE})
+        headers = {"User-Agent": OUTSIDE} | ({MODIFIED: in_seconds(modified)} if modified else {})
+        self._connection.request(method, f"/{quote(path)}", content, headers)
         answer = self._connection.getresponse()
         body = answer.read()
         assert answer.status == 200, f"{method} {path}: {answer.status} {body.decode(errors='replace')}"
@@ -149,15 +186,20 @@ def install() -> None:
     from ministack.services import s3
 
     handle, gate = s3.handle_request, Gate(Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "gate")
-    seconds = itertools.count(int(time.time()))
+    seconds, told = itertools.count(int(time.time())), ContextVar("told", default="")
 
     async def gated(method: str, path: str, headers: dict[str, str], *rest: Any, **options: Any) -> Any:
-        if path == REQUESTS_PATH or OUTSIDE in headers.get("user-agent", "") or gate.lets(method):
+        told.set(headers.get(MODIFIED, ""))
+        if path == REQUESTS_PATH or OUTSIDE in headers.get("user-agent", "") or gate.lets(method, path):
             return await handle(method, path, headers, *rest, **options)
         return s3._error("AccessDenied", "The gate is shut", 403)
 
     s3.handle_request = gated
-    s3.now_iso = lambda: time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(next(seconds)))
+    s3.now_iso = lambda: told.get() or in_seconds(datetime.fromtimestamp(next(seconds), UTC))
+
+
+def in_seconds(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 if __name__ == "__main__":

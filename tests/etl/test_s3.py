@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from awsglue.context import GlueContext
 from awsglue.objects import list_objects
 from py4j.protocol import Py4JJavaError
-from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from local_aws.java import java_home
-from tests.etl.s3 import Store, running_store
+from tests.etl.s3 import Store
 
 BUCKET = "store-tests"
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running_store(tmp_path_factory.mktemp("s3"), [BUCKET]) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def spark(store: Store) -> Iterator[SparkSession]:
-    """The session that other tests may have started in this process, else one of our own."""
-    running = SparkContext._active_spark_context is not None
-    os.environ.update(JAVA_HOME=java_home(), PYSPARK_PYTHON=sys.executable, SPARK_LOCAL_IP="127.0.0.1")
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    for name, value in store.spark_settings.items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
-    yield session
-    if not running:
-        session.stop()
-
-
 @pytest.fixture(scope="module", autouse=True)
-def served(spark: SparkSession, store: Store) -> Iterator[None]:
-    """Our store as the session's, whichever it had."""
-    configuration = spark.sparkContext._jsc.hadoopConfiguration()
-    settings = {name.removeprefix("spark.hadoop."): value for name, value in store.spark_settings.items()}
-    before = {name: configuration.get(name) for name in settings}
-    for name, value in settings.items():
-        configuration.set(name, value)
-    yield
-    for name, old in before.items():
-        configuration.unset(name) if old is None else configuration.set(name, old)
+def bucket(store: Store) -> None:
+    where = {"LocationConstraint": "us-west-2"}
+    store.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +40,9 @@ def test_what_spark_writes_it_reads_and_what_it_asks_for_is_counted(
     assert 6 < changes < store.gate.requests
     assert spark.read.parquet(f"s3://{BUCKET}/table").count() == 100
     assert store.gate.count == changes, "reading changes nothing"
+    assert len(store.gate.log) == store.gate.requests
+    puts = [request for request in store.gate.log if request.startswith(f"PUT {BUCKET}/table/")]
+    assert any(request.endswith(".parquet") for request in puts)
 
 
 def test_a_store_that_goes_dark_ends_the_write_and_keeps_what_was_written(
@@ -136,17 +106,21 @@ def test_glues_reader_finds_objects_as_they_are_named(spark: SparkSession, store
         list_objects(spark, "s3://no-such-bucket/", recurse=True)
 
 
-def test_a_test_reads_and_writes_beside_the_gate(store: Store, tmp_path: Path) -> None:
+def test_a_test_reads_and_writes_beside_the_gate(store: Store) -> None:
     store.gate.shut_after(0)
     content = {"a b/100%.txt": b"1", "a b/ü=1/+😀": b"2", "folder/": b""}
     for key, body in content.items():
         store.put(f"s3://{BUCKET}/{key}", body)
     assert store.read(BUCKET) == content
     assert store.read(BUCKET, "a b/ü") == {"a b/ü=1/+😀": b"2"}
-    store.sync_to_folder(BUCKET, tmp_path)
-    assert (tmp_path / "a b" / "ü=1" / "+😀").read_bytes() == b"2"
-    listed = store.client.list_objects_v2(Bucket=BUCKET)["Contents"]
-    assert len({item["LastModified"] for item in listed}) == 3, "as if written seconds apart"
+    before = store.content(BUCKET)
+    assert len({listed.modified for listed, _ in before.values()}) == 3, "as if written seconds apart"
+    store.put(f"s3://{BUCKET}/folder/", b"no more")
+    store.delete(BUCKET, ["a b/100%.txt"])
+    store.put(f"s3://{BUCKET}/new", b"")
+    assert store.content(BUCKET).keys() != before.keys()
+    store.put_back(BUCKET, before)
+    assert store.content(BUCKET) == before
     store.clear(BUCKET)
     assert store.objects(BUCKET) == {}
-    assert store.gate.requests == 0
+    assert store.gate.requests == 0 and store.gate.log == []

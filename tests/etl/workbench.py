@@ -1,7 +1,7 @@
-"""Runs the ETL script as the job does, on folders that stand for the two buckets, and reads what it wrote.
+"""Runs the ETL script as the job does, on an embedded S3 that can go dark, and reads what it wrote.
 
 For: tests of the script's behaviour, on one Spark session for all of them. The script, its bookmark (our
-`awsglue`) and Spark are the real ones; only S3 and the Glue service around them are missing here.
+`awsglue`), Spark and its way to S3 are the real ones; only S3 and the Glue service around them are not.
 Not for: how a job is started, logged and stopped: the tests of the embedded AWS do that.
 """
 
@@ -9,181 +9,153 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from awsglue.context import GlueContext
 from awsglue.job import BOOKMARKS_VARIABLE, Job
 from pyspark.sql import SparkSession
 
 from glue_scripts import capstone_etl as etl
 from tests import oracle
+from tests.etl.s3 import Content, Store
 
 RAW, LAKE = "raw", "lake"
 ALL_TABLES = tuple(oracle.COLUMNS)
-UPLOAD_TIMES = itertools.count(1_700_000_000)
 
 
-class Killed(BaseException):
-    """The run was stopped here. No Exception: no handler in the script may take it for an error."""
+@dataclass(frozen=True)
+class State:
+    """Both buckets and the bookmark at some moment."""
+
+    buckets: dict[str, Content]
+    bookmark: bytes | None
 
 
 class Workbench:
     """A raw bucket, an analytics bucket and a bookmark, all empty at first."""
 
-    def __init__(self, spark: SparkSession, folder: Path) -> None:
-        self.spark = spark
-        self.folder = folder
+    def __init__(self, spark: SparkSession, store: Store, bookmark: Path) -> None:
+        self.spark, self.store, self.bookmark = spark, store, bookmark
         self.clear()
+
+    # --- What lies there ------------------------------------------------------------------------------------
 
     def clear(self) -> None:
         """Empty buckets, no bookmark."""
-        for name in (RAW, LAKE):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-            (self.folder / name).mkdir(parents=True)
+        self.put_back(State({RAW: {}, LAKE: {}}, None))
+
+    def state(self) -> State:
+        """Everything as it is now, to be put back later."""
+        bookmark = self.bookmark.read_bytes() if self.bookmark.exists() else None
+        return State({bucket: self.store.content(bucket) for bucket in (RAW, LAKE)}, bookmark)
+
+    def put_back(self, state: State) -> None:
+        """Make everything what it was then."""
         self.forget_bookmark()
-
-    def save(self, name: str) -> None:
-        """Remember buckets and bookmark as they are."""
-        saved = self.folder.parent / f"saved-{name}"
-        shutil.rmtree(saved, ignore_errors=True)  # Of another module, perhaps.
-        shutil.copytree(self.folder, saved)
-
-    def restore(self, name: str) -> None:
-        """Put buckets and bookmark back as they were saved."""
-        self.clear()
-        shutil.copytree(self.folder.parent / f"saved-{name}", self.folder, dirs_exist_ok=True)
+        if state.bookmark is not None:
+            self.bookmark.write_bytes(state.bookmark)
+        for bucket, content in state.buckets.items():
+            self.store.put_back(bucket, content)
 
     def forget_bookmark(self) -> None:
         """What `reset-job-bookmark` does."""
-        for path in self.folder.glob("bookmarks.sqlite*"):
+        for path in self.bookmark.parent.glob(f"{self.bookmark.name}*"):
             path.unlink()
 
     def upload(self, objects: Mapping[str, bytes]) -> None:
-        """Put objects (by s3:// URI) into the raw bucket, each with a later time than any before."""
+        """Put objects (by s3:// URI), each with a later time than any before."""
         for uri, content in objects.items():
-            path = self.path(uri)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            now = next(UPLOAD_TIMES)
-            os.utime(path, (now, now))
+            self.store.put(uri, content)
 
-    def path(self, uri: str) -> Path:
-        return self.folder / uri.removeprefix("s3://")
+    def delete(self, uris: Iterable[str]) -> None:
+        """Delete raw objects, as their expiry does."""
+        self.store.delete(RAW, [uri.removeprefix(f"s3://{RAW}/") for uri in uris])
+
+    # --- Runs -----------------------------------------------------------------------------------------------
 
     def run(
         self,
         bookmark: str = "job-bookmark-enable",
         job_name: str = "capstone-etl",
-        settings: etl.Settings = etl.DEFAULTS,
+        **settings: Any,
     ) -> dict[str, Any]:
         """One job run. Returns its summary lines by layer; raises what the script raises."""
-        os.environ[BOOKMARKS_VARIABLE] = str(self.folder / "bookmarks.sqlite")
-        glue_context = GlueContext(self.spark.sparkContext)
-        job = Job(glue_context)
-        job.init(job_name, {"job_bookmark_option": bookmark})
         printed = io.StringIO()
-        try:
+        with self._bookmark_of(job_name, bookmark) as (glue_context, job):
             with contextlib.redirect_stdout(printed):
-                etl.run(glue_context, RAW, LAKE, settings)
+                etl.run(glue_context, RAW, LAKE, **settings)
             job.commit()
-        finally:
-            self._restore_session()
-        summaries = map(json.loads, printed.getvalue().splitlines())
+        self.printed = printed.getvalue()
+        summaries = [json.loads(line) for line in self.printed.splitlines() if line.startswith("{")]
         return {summary.pop("layer"): summary for summary in summaries}
 
-    def _restore_session(self) -> None:
-        """On Glue a session ends with its run; here the next run must not find what this one left in it."""
-        self.spark.catalog.clearCache()
-        self.spark.conf.unset("spark.sql.files.ignoreCorruptFiles")
-        self.spark.sparkContext._jsc.sc().conf().remove("spark.files.ignoreCorruptFiles")
+    def run_in_the_dark_after(self, requests: int, **options: Any) -> bool:
+        """A run that dies as the store goes dark after so many requests; False where it needed no more."""
+        self.store.gate.shut_after(requests, **options)
+        try:
+            self.run()
+        except Exception:
+            if not self.store.gate.is_dark:
+                raise
+            return True
+        finally:
+            self._wait_for_tasks()
+            self.store.gate.open()
+        return False
+
+    @contextlib.contextmanager
+    def _bookmark_of(self, job_name: str, option: str) -> Iterator[tuple[GlueContext, Job]]:
+        os.environ[BOOKMARKS_VARIABLE] = str(self.bookmark)
+        glue_context = GlueContext(self.spark.sparkContext)
+        job = Job(glue_context)
+        job.init(job_name, {"job_bookmark_option": option})
+        try:
+            yield glue_context, job
+        finally:
+            self.spark.catalog.clearCache()  # On Glue a session ends with its run.
+
+    def _wait_for_tasks(self) -> None:
+        """Spark lets the tasks of a failed job go on: those of a killed run must not see the light."""
+        tracker = self.spark.sparkContext._jsc.sc().statusTracker()
+        while any(executor.numRunningTasks() for executor in tracker.getExecutorInfos()):
+            time.sleep(0.01)
+
+    # --- Tables ---------------------------------------------------------------------------------------------
 
     def rows(self, table: str) -> list[oracle.Row]:
         """The rows of a table; see `rows_of_table`."""
-        return rows_of_table(self.folder / LAKE, table)
+        return rows_of_table(self.store.read(LAKE, f"{etl.TABLES[table].location}/"), table)
 
     def tables(self) -> dict[str, list[oracle.Row]]:
         return {table: sorted(self.rows(table), key=repr) for table in ALL_TABLES}
 
     def assert_holds(self, objects: Mapping[str, bytes]) -> None:
-        """Every table is what an independent computation makes of these objects; nothing is left over."""
-        self.assert_tables_hold(objects)
-        leftovers = [path for path in (self.folder / LAKE).glob("_*/**/*") if path.is_file()]
-        assert not leftovers, f"the run left {leftovers}"
-
-    def assert_tables_hold(self, objects: Mapping[str, bytes]) -> None:
-        """As `assert_holds`, whatever is left over."""
-        expected = oracle.expected_tables(objects)
+        """Every table is what an independent computation makes of these objects; no work is left over."""
+        listed = self.store.objects(RAW)
+        times = {f"s3://{RAW}/{key}": one.modified for key, one in listed.items()}
+        expected, lake = oracle.expected_tables(objects, times), self.store.read(LAKE)
         for table in ALL_TABLES:
-            oracle.assert_same_rows(table, self.rows(table), expected[table])
+            oracle.assert_same_rows(table, rows_of_table(lake, table), expected[table])
+        assert {key.split("/")[0] for key in lake if not key.endswith("/")} <= {"bronze", "silver", "gold"}
 
 
-def rows_of_table(lake: Path, table: str) -> list[oracle.Row]:
-    """The rows of a table as Athena would read them: every file below its location, by catalog schema."""
-    location = lake / etl.TABLES[table].location
-    files = [str(path) for path in location.rglob("*.parquet")]
-    if not files:
-        return []
-    partitions = pa.schema([(name, pa.int32()) for name in etl.TABLES[table].partitions])
-    hive = ds.partitioning(partitions, flavor="hive")
-    data = ds.dataset(files, partitioning=hive, partition_base_dir=str(location)).to_table()
-    return oracle.rows_of(table, data)
-
-
-@contextlib.contextmanager
-def killed(
-    owner: Any, name: str, when: Callable[..., bool] = lambda *_: True, after: bool = False
-) -> Iterator[list[tuple[Any, ...]]]:
-    """Stop the run where it calls owner.name with arguments for which `when` is true, before or after it.
-
-    The list holds the arguments then. Raises AssertionError when the run never came there.
-    """
-    original = getattr(owner, name)
-    stopped: list[tuple[Any, ...]] = []
-
-    def stopping(*args: Any, **kwargs: Any) -> Any:
-        stops = when(*args, **kwargs)
-        if stops:
-            stopped.append(args)
-        if stops and not after:
-            raise Killed(name)
-        result = original(*args, **kwargs)
-        if stops:
-            raise Killed(name)
-        return result
-
-    with mock.patch.object(owner, name, stopping), contextlib.suppress(Killed):
-        yield stopped
-    assert stopped, f"the run never came to {name}"
-
-
-@contextlib.contextmanager
-def killed_at_change(number: int | None) -> Iterator[list[int]]:
-    """Stop the run before its n-th change to a bucket: a file moved, deleted or written.
-
-    The list is empty as long as the run did not come so far.
-    """
-    changes = itertools.count()
-    killed_there: list[int] = []
-
-    def counted(original: Any) -> Any:
-        def change(*arguments: Any) -> Any:
-            if number is not None and next(changes) >= number:
-                killed_there.append(number)
-                raise Killed
-            return original(*arguments)
-
-        return change
-
-    names = ("move", "delete", "write_text")
-    patches = {name: counted(getattr(etl.Bucket, name)) for name in names}
-    with mock.patch.multiple(etl.Bucket, **patches), contextlib.suppress(Killed):
-        yield killed_there
+def rows_of_table(lake: Mapping[str, bytes], table: str) -> list[oracle.Row]:
+    """The rows of a table as Athena would read them: every object below its location, by catalog schema."""
+    location, parts = etl.TABLES[table].location, []
+    for key, content in lake.items():
+        if key.startswith(f"{location}/") and content and not re.search(r"/[_.]", key):
+            part = pq.read_table(io.BytesIO(content), partitioning=None)
+            folders = dict(re.findall(r"/(\w+)=(\d+)", key))
+            for name in etl.TABLES[table].partitions:
+                part = part.append_column(name, pa.repeat(int(folders[name]), len(part)))
+            parts.append(part)
+    return oracle.rows_of(table, pa.concat_tables(parts)) if parts else []
