@@ -35,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         events=options.events,
         repeats=options.repeats,
         batches=options.batches,
+        warm_ups=options.warm_ups,
+        backlog=options.backlog,
         generated=options.generated,
     )
     parts = options.parts or list(PARTS)
@@ -94,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--events", type=int, default=scale.events, help="lines of a batch")
     add("--repeats", type=int, default=scale.repeats, help="repetitions of each measurement")
     add("--batches", type=int, default=scale.batches, help="batches of the history")
+    add("--warm-ups", type=int, default=scale.warm_ups, help="untimed runs of each script before warm ones")
+    add("--backlog", type=int, default=scale.backlog, help="objects of the backlog, 288 at most")
     add("--generated", type=int, default=scale.generated, help="events that the generators make")
     add("--results", type=Path, default=RESULTS, help="where result files go")
     add("--page", type=Path, default=PAGE, help="the page to write")

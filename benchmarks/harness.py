@@ -1,7 +1,8 @@
 """What every part of the benchmark stands on: batches, a deployed pipeline, its runs and their times.
 
 Everything goes over HTTP as with AWS: the stack is deployed from the template, the job is created by
-`capstone_pipeline`, objects are put by boto3, and a run is timed from start_job_run to SUCCEEDED.
+`capstone_pipeline`, objects are put by boto3, and a run is timed from start_job_run to SUCCEEDED. Jobs reach
+S3 by Hadoop's S3A, as on Glue, unless a part asks for folders.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import platform
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,18 +29,21 @@ import psutil
 import pyspark
 from tqdm import tqdm
 
+from benchmarks.memory import peak_memory
 from benchmarks.results import ROOT, Figure
 from benchmarks.spark_events import Observation, observation_settings, read_observation
 from capstone_pipeline import Connection, StackOutputs, connect, create_or_update_job, upload_if_changed
 from demo import deploy_stack
 from generate_sample_data import FileSummary, Settings, generate
 from local_aws.glue import archive
-from local_aws.glue.spark import spark_jars
-from local_aws.server import DEFAULT_REGION, environment_for, running_server
+from local_aws.glue.spark import FILE_SYSTEM_VARIABLE, spark_jars
+from local_aws.server import DEFAULT_REGION, LocalAws, environment_for, running_server
 
 TEMPLATE = ROOT / "capstone-starter.cfn.yaml"
 OURS = ROOT / "glue_scripts" / "capstone_etl.py"
 BASELINE = ROOT / "benchmarks" / "baseline_etl.py"
+_OLD = "d072dc4:glue_scripts/capstone_etl.py"
+"""The last script that staged its files and moved them into place."""
 
 FIRST_PERIOD = datetime(2025, 11, 18, 8, tzinfo=UTC)
 """All batches of the history lie within this day: the day that grows is the hardest case."""
@@ -48,7 +54,6 @@ PRODUCTS = 1_000
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR")
 _POLL_SECONDS = 0.25
 _ARCHIVE_TIMEOUT_SECONDS = 300
-_STAGED_OUT = re.compile(r"Staged out s3://\S+analytics\S+: copied (\d+) of (\d+) objects")
 
 
 class BenchmarkError(Exception):
@@ -65,6 +70,10 @@ class Scale:
     batches: int = 24
     baseline_batches: tuple[int, ...] = (1, 2, 12, 24)
     """The batches of the history at which the baseline is timed; the others it takes in several at once."""
+    backlog: int = 288
+    """Objects of a backlog, all of one day."""
+    backlog_events: int = 20_000
+    """Lines of each of them."""
     generated: int = 750_000
     """Events that the generators are measured with."""
     warm_ups: int = 5
@@ -76,6 +85,7 @@ class Bench:
     """A running benchmark: its scale, the embedded AWS that it uses, a folder for what it generates."""
 
     scale: Scale
+    server: LocalAws
     aws: Connection
     folder: Path
     _batches: dict[tuple[int, int, datetime], Batches] = field(default_factory=dict)
@@ -90,23 +100,26 @@ class Bench:
 
 
 @contextlib.contextmanager
-def benchmark(scale: Scale, folder: Path) -> Iterator[Bench]:
-    """An embedded AWS of its own, on a free loopback port, for the length of a `with` block."""
-    folder.mkdir(parents=True, exist_ok=True)
+def benchmark(scale: Scale, folder: Path, file_system: str = "s3a") -> Iterator[Bench]:
+    """An embedded AWS of its own, on a free loopback port, for the length of a `with` block.
+
+    `file_system` is what its jobs reach S3 by: "s3a", or "mirror" for folders.
+    """
     before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ[FILE_SYSTEM_VARIABLE] = file_system
     try:
-        with running_server(folder / "aws") as server:
-            for name in [name for name in os.environ if name.startswith("AWS_")]:
-                del os.environ[name]
+        with running_server(folder / f"aws-{file_system}") as server:
             os.environ.update(environment_for(server.endpoint_url))
-            yield Bench(scale, connect(DEFAULT_REGION, server.endpoint_url), folder)
+            yield Bench(scale, server, connect(DEFAULT_REGION, server.endpoint_url), folder)
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
 def wait_for_class_archive() -> None:
-    """Wait while the embedded AWS records Spark's class archive, once per virtual environment.
+    """Wait while the embedded AWS records Spark's class archive, once per environment and file system.
 
     It does so in the background, which would disturb what is measured; and Spark starts faster with it.
     """
@@ -115,8 +128,21 @@ def wait_for_class_archive() -> None:
         time.sleep(0.5)
 
 
+def old_script(folder: Path) -> Path:
+    """The old script, from git. Raises BenchmarkError where there is no history."""
+    path = folder / "old_etl.py"
+    done = subprocess.run(["git", "show", _OLD], cwd=ROOT, capture_output=True)
+    if done.returncode:
+        raise BenchmarkError(f"git show {_OLD}: {done.stderr.decode().strip()}. It needs a full clone.")
+    path.write_bytes(done.stdout)
+    return path
+
+
 class Batches:
-    """Raw files of up to 288 consecutive periods, written as they are needed."""
+    """Raw files of up to 288 consecutive periods, written as they are needed.
+
+    None of their lines is malformed: of bytes that are no UTF-8 the old script and the baseline fail.
+    """
 
     def __init__(self, events: int, interval_minutes: int, start: datetime, folder: Path) -> None:
         settings = Settings(
@@ -125,6 +151,7 @@ class Batches:
             start=start,
             interval_minutes=interval_minutes,
             products=PRODUCTS,
+            malformed_rate=0,
         )
         self._generator = generate(settings, folder)
         self._files: list[FileSummary] = []
@@ -155,12 +182,13 @@ class Run:
     seconds: float
     output: list[LogLine]
     system: list[LogLine]
+    written: dict[str, int]
+    """The objects that it left in the analytics bucket: key and size in bytes."""
+    requests: dict[str, int]
+    """To S3, by kind."""
+    memory: dict[str, int]
+    """Bytes of its processes when they had most, by kind, where that was asked for."""
     events: Observation | None
-
-    def objects(self) -> tuple[int, int]:
-        """How many objects it wrote to the analytics bucket, and how many that then had."""
-        match = self.told(_STAGED_OUT)
-        return int(match[1]), int(match[2])
 
     def told(self, pattern: re.Pattern[str]) -> re.Match[str]:
         """The one match in its system log."""
@@ -186,14 +214,15 @@ class Pipeline:
         self,
         *,
         with_events: bool = False,
+        with_memory: bool = False,
         cold: bool = False,
         conf: str = "",
         options: Mapping[str, str] | None = None,
     ) -> Run:
         """Run the job to its end. Raises BenchmarkError when it fails.
 
-        A `cold` run gets a new JVM, which no other run gets. `conf` is Glue's --conf argument, `options` are
-        the script's own arguments.
+        A `cold` run gets a new JVM, which no other run gets; `with_memory` is for such runs. `conf` is
+        Glue's --conf argument, `options` are the script's own arguments.
         """
         glue, job = self.bench.aws.client("glue"), self.stack.glue_job_name
         observed = self.bench.folder / "observed"
@@ -206,10 +235,17 @@ class Pipeline:
         arguments = dict(options or {})
         if settings:
             arguments["--conf"] = " --conf ".join(settings)
+        before = self._versions()
+        self.bench.server.requests(reset=True)
         began = time.time()
-        run_id = glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
-        while (run := glue.get_job_run(JobName=job, RunId=run_id)["JobRun"])["JobRunState"] not in _ENDED:
-            time.sleep(_POLL_SECONDS)
+        memory: dict[str, int] = {}
+        with peak_memory(self.bench.server, memory) if with_memory else contextlib.nullcontext():
+            run_id = glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
+            while (run := glue.get_job_run(JobName=job, RunId=run_id)["JobRun"])["JobRunState"] not in _ENDED:
+                time.sleep(_POLL_SECONDS)
+        requests = Counter[str]()
+        for kinds in self.bench.server.requests().values():
+            requests.update(kinds)
         output = self._log(self.stack.output_log_group, run_id)
         if run["JobRunState"] != "SUCCEEDED":
             lines = "\n".join(line.text for line in output[-15:])
@@ -217,6 +253,9 @@ class Pipeline:
         return Run(
             began=began,
             seconds=run["CompletedOn"].timestamp() - began,
+            written={key: size for key, (size, *_) in (self._versions().items() - before.items())},
+            requests=dict(requests),
+            memory=memory,
             output=output,
             system=self._log(self.stack.error_log_group, run_id),
             events=read_observation(observed) if with_events else None,
@@ -243,12 +282,16 @@ class Pipeline:
         return seconds, [[value.get("VarCharValue") for value in row["Data"]] for row in rows[1:]]
 
     def objects(self, prefix: str) -> dict[str, int]:
-        """Key and size in bytes of the objects of the analytics bucket below a prefix."""
+        """Key and size in bytes of the objects of the analytics bucket below a prefix, without markers."""
+        return {key: size for key, (size, *_) in self._versions(prefix).items()}
+
+    def _versions(self, prefix: str = "") -> dict[str, tuple[int, str, datetime]]:
         pages = self.bench.aws.client("s3").get_paginator("list_objects_v2")
         return {
-            item["Key"]: item["Size"]
+            item["Key"]: (item["Size"], item["ETag"], item["LastModified"])
             for page in pages.paginate(Bucket=self.stack.analytics_bucket_name, Prefix=prefix)
             for item in page.get("Contents", [])
+            if not item["Key"].endswith("/")
         }
 
     def fetch(self, prefix: str, folder: Path) -> list[Path]:
@@ -280,13 +323,18 @@ def deploy(bench: Bench, name: str, script: Path = OURS) -> Pipeline:
     return Pipeline(bench, stack)
 
 
-def warm_up(bench: Bench, file: FileSummary) -> None:
-    """Runs of both scripts, each into an empty lake, after which runs of them find a warm JVM."""
+def run_once(bench: Bench, script: Path, *files: FileSummary, **how: Any) -> Run:
+    """A run of the script that takes these files into an empty lake."""
+    pipeline = deploy(bench, f"once-{uuid4().hex[:8]}", script)
+    pipeline.deliver(*files)
+    return pipeline.run(**how)
+
+
+def warm_up(bench: Bench, file: FileSummary, *scripts: Path) -> None:
+    """Runs of these scripts, after which runs of them find a warm JVM."""
     for _ in range(bench.scale.warm_ups):
-        for script in (OURS, BASELINE):
-            pipeline = deploy(bench, f"warm-up-{uuid4().hex[:8]}", script)
-            pipeline.deliver(file)
-            pipeline.run()
+        for script in scripts:
+            run_once(bench, script, file)
 
 
 # --- Figures, progress, the machine -------------------------------------------------------------------------

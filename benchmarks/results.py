@@ -101,6 +101,8 @@ def format_value(value: float, unit: str) -> str:
     match unit:
         case "s":
             return f"{_digits(value * 1000)} ms" if 0 < value < 0.1 else f"{_digits(value)} s"
+        case "us":
+            return f"{_digits(value)} µs"
         case "B":
             return _bytes(value)
         case "B/event":

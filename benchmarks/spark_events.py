@@ -1,6 +1,6 @@
-"""Observes one Spark run from outside: which statement ran when, and how many bytes went from and to S3.
+"""Observes one Spark run from outside: which statement ran when, and how many bytes came from S3.
 
-Statements come from Spark's event log; bytes from the counters of Hadoop's file system that serves s3://, by
+Statements come from Spark's event log; bytes from the counter of Hadoop's file system that serves s3://, by
 way of Spark's metrics. (The event log's own byte counts take what is read from a cache for input.)
 """
 
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_FILE_SYSTEM = "file"
-"""What Hadoop calls the file system behind s3:// in the embedded AWS (see local_aws/glue/spark.py). Spark's
-own files (event log, shuffles, jars) do not go through it."""
+_FILE_SYSTEM = "s3"
+"""By its scheme, as Hadoop's counters have it."""
 _SQL = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecution"
 _WRITES = re.compile(r"InsertIntoHadoopFsRelationCommand.*?Arguments: (s3://[^,\s]+)", re.DOTALL)
 
@@ -39,7 +38,6 @@ class Observation:
     tasks: int
     task_cpu_seconds: float
     bytes_read: int
-    bytes_written: int
 
 
 def observation_settings(folder: Path) -> list[str]:
@@ -66,8 +64,7 @@ def read_observation(folder: Path) -> Observation:
         jobs=sum(event["Event"] == "SparkListenerJobStart" for event in events),
         tasks=len(tasks),
         task_cpu_seconds=nanoseconds / 1e9,
-        bytes_read=_counter(folder / "metrics", "read_bytes"),
-        bytes_written=_counter(folder / "metrics", "write_bytes"),
+        bytes_read=_bytes_read(folder / "metrics"),
     )
 
 
@@ -77,9 +74,9 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _counter(folder: Path, name: str) -> int:
-    """The last value of a file system counter: Spark reports once more when it ends."""
-    (path,) = folder.glob(f"*.executor.filesystem.{_FILE_SYSTEM}.{name}.csv")
+def _bytes_read(folder: Path) -> int:
+    """The last value of the file system's counter: Spark reports once more when it ends."""
+    (path,) = folder.glob(f"*.executor.filesystem.{_FILE_SYSTEM}.read_bytes.csv")
     with path.open() as file:
         *_, last = csv.DictReader(file)
     return int(last["value"])

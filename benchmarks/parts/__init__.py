@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.parts import compaction, generator, history, one_batch, queries, scale_out, storage
+from benchmarks.parts import backlog, compaction, generator, history, one_batch, queries, scale_out, storage
 
 PARTS: dict[str, ModuleType] = {
     "one_batch": one_batch,
     "history": history,
+    "backlog": backlog,
     "storage": storage,
     "queries": queries,
     "compaction": compaction,

@@ -42,14 +42,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Point:
-    """What one run of a batch cost. Files are those that it wrote and those that the lake then had."""
+    """What one run of a batch cost. Files are the objects that it wrote."""
 
     batch: int
     seconds: float
     bytes_read: int
     bytes_written: int
     files_written: int
-    files: int
+    jobs: int
+    requests: dict[str, int]
     phases: dict[str, float]
 
 
@@ -57,7 +58,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
     """Both pipelines get the same files in the same order."""
     pipelines = deploy(bench, "history-ours", OURS), deploy(bench, "history-base", BASELINE)
     with progress(TITLE, bench.scale.batches + 2 * len(_timed(bench)) + 2) as bar:
-        warm_up(bench, bench.batches(bench.scale.events)[1])
+        warm_up(bench, bench.batches(bench.scale.events)[1], OURS, BASELINE)
         ours, baseline = take_in_day(bench, pipelines, bar)
         next_day = take_in_next_day(bench, pipelines[0], bar)
     figures = {
@@ -65,6 +66,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
         "events": Figure(bench.scale.events, "count", "lines of each batch"),
         **_times(ours, baseline),
         **_amounts(ours, baseline),
+        **_requests(ours),
         **_next_day(ours, next_day),
     }
     return figures, {
@@ -115,14 +117,14 @@ def _take_in(pipeline: Pipeline, number: int, batch: Any) -> Point:
     run = pipeline.run(with_events=True)
     assert run.events is not None
     _check_new_files(run)
-    written, files = run.objects()
     return Point(
         batch=number,
         seconds=run.seconds,
         bytes_read=run.events.bytes_read,
-        bytes_written=run.events.bytes_written,
-        files_written=written,
-        files=files,
+        bytes_written=sum(run.written.values()),
+        files_written=len(run.written),
+        jobs=run.events.jobs,
+        requests=run.requests,
         phases=phases(run),
     )
 
@@ -186,6 +188,17 @@ def _amounts(ours: list[Point], baseline: list[Point]) -> dict[str, Figure]:
     }
 
 
+def _requests(ours: list[Point]) -> dict[str, Figure]:
+    """Spark's jobs and S3's requests, of the first run and of the last."""
+    figures = {}
+    for which, point in (("first", ours[0]), ("last", ours[-1])):
+        text = f"our run of batch {point.batch}"
+        figures[f"ours_jobs_{which}"] = Figure(point.jobs, "count", f"Spark jobs of {text}")
+        total = sum(point.requests.values())
+        figures[f"ours_requests_{which}"] = Figure(total, "count", f"requests to S3 of {text}")
+    return figures
+
+
 def _next_day(ours: list[Point], after_a_day: Point) -> dict[str, Figure]:
     """The second run of the next day beside that of the first: what the day between them costs."""
     second = _second(ours)
@@ -241,8 +254,8 @@ def section(result: Result) -> str:
         "arrive within one day, the hardest case: the day that a run touches grows with every batch. Each "
         "batch of ours is a run of its own. A run of the baseline reads all of history, so it is timed at "
         f"{len(baseline)} batches, each right after ours, and takes those between in one untimed run, which "
-        "leaves its lake as single runs would. Bytes are those that went from and to S3, by the counters of "
-        "Hadoop's file system. Both jobs run with Spark's event log on.",
+        "leaves its lake as single runs would. Bytes read are those of Hadoop's counters, bytes written are "
+        "those of the objects that a run left. Both jobs run with Spark's event log on.",
         drawing.figure_table(figures[name] for name in names),
         drawing.image(
             "history", "Seconds, bytes read and bytes written of each run, ours and the baseline's."
@@ -257,14 +270,13 @@ def section(result: Result) -> str:
         "Then two batches of the next day, for which all of the above is history. Where our time goes at "
         "the beginning of the day, at its end, and on the next:",
         _phases_table(result.details),
+        *_requests_table(result.details["ours"]),
         "**What grows within a day.** An event may arrive hours late, and a copy of any event of these hours "
-        "may come again. To know, a run compares what is late with the files of silver of the hours that it "
-        "falls into. It reads them whole: event times are shared by several events, and what tells the "
-        "events apart is as random as an index over it would be. So bytes read grow until these hours are "
-        "full (the generator's events are up to three hours late), and then stay. The distinct users and "
-        "sessions of the day are read too, to count the new ones; they grow until midnight. Neither knows "
-        "the days before. To be flat within the day as well, late events would have to be few enough to look "
-        "each up in an index, which every run would keep up; or accepted for less long.",
+        "may come again. To know, a run compares what it delivers with silver's rows of the same hours, "
+        "between the first and the last of its events there. So bytes read grow until these hours are full "
+        "(the generator's events are up to three hours late), and then stay. The distinct users and sessions "
+        "of the day are read too, to count the new ones; they grow until midnight, and so does the cube of "
+        "the day. None of them knows the days before.",
     )
 
 
@@ -278,6 +290,21 @@ def _phases_table(details: dict[str, Any]) -> str:
     read = ("read from S3", *(format_value(run["bytes_read"], "B") for run in runs))
     heads = (f"Batch {runs[0]['batch']}", f"Batch {runs[1]['batch']}", "Batch 2 of the next day")
     return drawing.table(("Phase", *heads), [*rows, total, read])
+
+
+def _requests_table(ours: list[dict[str, Any]]) -> list[str]:
+    """Requests to S3 by kind, and Spark's jobs, in our first run and our last."""
+    runs = ours[0], ours[-1]
+    if "requests" not in runs[0]:
+        return []
+    kinds = sorted({kind for run in runs for kind in run["requests"]})
+    rows = [(kind, *(str(run["requests"].get(kind, 0)) for run in runs)) for kind in kinds]
+    rows += [
+        ("all", *(str(sum(run["requests"].values())) for run in runs)),
+        ("Spark jobs", *(str(run["jobs"]) for run in runs)),
+    ]
+    heads = ("Requests to S3", *(f"Batch {run['batch']}" for run in runs))
+    return [drawing.table(heads, rows)]
 
 
 def _cells(point: dict[str, Any]) -> list[str]:
