@@ -45,8 +45,8 @@ GLUE_VERSION = "5.1"
 WORKER_TYPE = "G.1X"
 MAX_WORKERS = 10
 TIMEOUT_MINUTES = 60
-RUN_STEPS = ("bronze", "silver", "gold", "publication")
-"""What a run goes through, as its summary lines name it: the layers, then all their files into place."""
+RUN_STEPS = ("bronze", "silver", "gold")
+"""What a run goes through, as its summary lines name it."""
 ACTIVE_STATES = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
 
 _SUMMARY_START = '{"layer": '

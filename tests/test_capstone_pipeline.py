@@ -333,9 +333,8 @@ import json
 print("Not a summary")
 print(json.dumps({"layer": "bronze", "files": 2, "rows_in": 1200, "accepted": 1199,
                   "newest_event_age_seconds": 90000}))
-print(json.dumps({"layer": "silver", "inserted": 1000, "days_rewritten": []}))
+print(json.dumps({"layer": "silver", "inserted": 1000, "days_rebuilt": []}))
 print(json.dumps({"layer": "gold", "days": ["2025-11-17", "2025-11-18"], "seconds": 1.26}))
-print(json.dumps({"layer": "publication", "files": 7}))
 """
 RAISES = "raise ValueError('the disk of the moon is full')\n"
 SLEEPS = "import time\nprint('sleeping', flush=True)\ntime.sleep(120)\n"
@@ -351,13 +350,12 @@ def test_a_run_that_succeeds_brings_its_counters(
     assert not run.attached
     assert "SUCCEEDED" in shown[-1]
     assert result.new_files == 2
-    assert result.summary["silver"] == {"inserted": 1000, "days_rewritten": []}
+    assert result.summary["silver"] == {"inserted": 1000, "days_rebuilt": []}
     assert "2 new files taken in" in str(result)
     assert "rows in: 1,200" in result._repr_html_()
     assert "newest event age: 1 day" in str(result)
     assert "days: 2025-11-17, 2025-11-18, took: 1.3 s\n" in str(result)
-    assert "publication: files: 7" in str(result)
-    assert shown[-1].count("<b>") == 4
+    assert shown[-1].count("<b>") == 3
 
 
 def test_a_script_that_raises_fails_the_run_with_its_reason_and_the_place_of_its_log(

@@ -25,7 +25,7 @@ def outputs_of(text: str, page: str = PAGE) -> dict[str, list[str]]:
         ("371 days, 2 min 05 s, 1 h 02 min", "1 day, 3 min 00 s, 7 h 00 min"),
         ("at http://127.0.0.1:4566", "at http://127.0.0.1:41234"),
         ("run: jr_0a1b", "run: jr_99ff"),
-        ("publication: files: 42, took", "publication: files: 7, took"),
+        ("scanned 42.1 kB", "scanned 7 B"),
     ],
 )
 def test_what_changes_from_run_to_run_is_the_same(one: str, other: str) -> None:

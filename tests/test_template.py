@@ -262,7 +262,7 @@ def test_no_bucket_keeps_old_versions_or_incomplete_uploads(bucket: str) -> None
     assert rules["abort-incomplete-uploads"]["AbortIncompleteMultipartUpload"]
 
 
-def test_only_raw_events_athena_results_and_staged_data_expire() -> None:
+def test_only_raw_events_and_athena_results_expire() -> None:
     expiring = {
         (bucket, rule["Prefix"]): rule["ExpirationInDays"]
         for bucket in BUCKETS
@@ -272,7 +272,6 @@ def test_only_raw_events_athena_results_and_staged_data_expire() -> None:
     assert expiring == {
         ("SourceBucket", "events/"): {"Ref": "RawRetentionDays"},
         ("AnalyticsBucket", "athena-results/"): 7,
-        ("AnalyticsBucket", "_staging/"): 7,
     }
 
 
@@ -327,7 +326,7 @@ def test_the_job_lists_and_writes_below_the_prefixes_of_its_layers_only() -> Non
     writable = {
         named(arn, "x").removeprefix("${AnalyticsBucket.Arn}/") for arn in glue["WriteData"]["Resource"]
     }
-    assert writable == {"bronze/*", "silver/*", "gold/*", "_pending/*", "_staging/*"}
+    assert writable == {"bronze/*", "silver/*", "gold/*", "_pending/*"}
     for sid in ("ListRawEvents", "ListData"):
         assert glue[sid]["Condition"]["StringLikeIfExists"]["s3:prefix"]
     assert {location.location.split("/")[0] for location in TABLES.values()} == {"bronze", "silver", "gold"}

@@ -64,13 +64,18 @@ GLUE_DUTIES: list[Request] = [
     ("s3:GetBucketLocation", EVENTS, {}),
     ("s3:GetObject", f"{EVENTS}/events", {}),
     ("s3:GetObject", RAW, {}),
-    # Tables: listed, read, written with a multipart upload, replaced.
+    # Tables, Spark's unfinished files below them, index, note: listed, read, put whole or in parts, replaced.
     ("s3:GetBucketLocation", LAKE, {}),
     ("s3:ListBucket", LAKE, {}),
     ("s3:ListBucketMultipartUploads", LAKE, {}),
     *(
         request
-        for folder in [*(table.location for table in TABLES.values()), "_pending", "_staging/run"]
+        for folder in (
+            *(table.location for table in TABLES.values()),
+            "silver/events_cleaned/_temporary/0",
+            "bronze/deliveries",
+            "_pending",
+        )
         for request in (
             ("s3:ListBucket", LAKE, below(f"{folder}/")),
             ("s3:GetObject", f"{LAKE}/{folder}", {}),
@@ -119,6 +124,7 @@ NEVER: list[Request] = [
     ("s3:PutObject", f"{LAKE}/scripts/capstone_etl.py", {}),
     ("s3:PutObject", f"{LAKE}/queries/queries.sql", {}),
     ("s3:PutObject", f"{LAKE}/bronzed", {}),
+    ("s3:PutObject", f"{LAKE}/_temporary/0", {}),
     ("s3:PutObject", f"{EVENTS}/elsewhere", {}),
     *(
         (action, f"{bucket}-elsewhere/gold/x", {})
