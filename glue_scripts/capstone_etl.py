@@ -17,6 +17,7 @@ in the tables, if more lines were rejected; --COMPACT_DAYS joins the files of so
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import re
@@ -188,7 +189,7 @@ def read_field(name: str, value: Any) -> tuple[Any, Any]:
         return None, None
     if value is True or value is False:
         value = "true" if value else "false"
-    elif not isinstance(value, str):  # Numbers are texts, too: JsonNumber.
+    elif not isinstance(value, str):  # Numbers are texts, too: see StrictDecoder.
         raise ValueError
     text = value.strip(ASCII_WHITESPACE)
     if len(text) <= 4 and text.lower() in NULL_TOKENS:
@@ -217,13 +218,11 @@ def is_event_time(text: str) -> bool:
     return False
 
 
-class JsonNumber(str):
-    """A number of a JSON text as it is spelled there: no digit of money is lost."""
-
-
 class StrictDecoder(json.JSONDecoder):
+    """Numbers stay as they are spelled, so that no digit of money is lost. NaN and its like are no JSON."""
+
     def __init__(self) -> None:
-        super().__init__(parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=int)  # no int: NaN
+        super().__init__(parse_float=str, parse_int=str, parse_constant=int)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StrictDecoder, ()  # Its parser is written in C and cannot be sent to Spark's workers.
@@ -504,17 +503,18 @@ NO_EVENT, NO_REASON = (None,) * len(RAW_EVENT), (None, None, None)
 def judged_lines(spark: SparkSession, objects: dict[str, RawObject]) -> DataFrame:
     """The rows of JUDGED of these objects. An object is read as a whole, its lines are judged in a stream."""
     placements = {uri: one.placement for uri, one in objects.items()}
-    paths = [re.sub(r"([\\*?\[\]{}])", r"\\\1", uri) for uri in sorted(placements)]  # Spark takes globs.
 
     def judge_objects(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        gc.disable()  # It looks at all rows again and again, and there are no cycles.
         for batch in batches:
             for path, content in zip(batch["path"].to_pylist(), batch["content"], strict=True):
                 yield from judged_batches(placements[path], memoryview(content.as_buffer()).cast("B"))
 
-    if not paths:
+    if not placements:
         return spark.createDataFrame([], JUDGED)
-    # Folders in a key are no columns: hence the lookup.
-    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(paths)
+    # Names are no globs, and folders no columns.
+    reader = spark.read.format("binaryFile").options(__globPaths__=False, recursiveFileLookup=True)
+    files = reader.load(sorted(placements))
     return files.select("path", "content").mapInArrow(judge_objects, JUDGED)
 
 
@@ -555,7 +555,7 @@ def write_bronze(lake: Bucket, judged: DataFrame, objects: dict[str, RawObject])
     """
     lake.append(EVENTS, judged.where("timestamp IS NOT NULL"))
     lake.append(EVENTS_REJECTED, judged.where("reason IS NOT NULL"))
-    moment = event_time(F.col("timestamp"))
+    moment = F.col("event_timestamp")
     counts = judged.groupBy("source_file", F.to_date(moment).alias("day"), F.hour(moment).alias("hour")).agg(
         F.count("timestamp").alias("accepted"),
         F.count("reason").alias("rejected"),
@@ -626,11 +626,11 @@ REBUILT = "rebuilt"  # in place of an object's id, where a day was computed anew
 
 
 def cleaned(events: DataFrame) -> DataFrame:
-    """Bronze rows -> silver's columns and folders, and `delivery`: by it copies of an event are ordered."""
+    """Bronze rows, timed -> silver's columns and folders, and `delivery`: by it copies of an event are ordered."""
     moment = F.col("event_timestamp")
     texts = {one.name for one in RAW_EVENT if one.dataType == TYPES["string"]}
     typed = events.select(
-        event_time(F.col("timestamp")).alias("event_timestamp"),
+        moment,
         *[
             (standardised(F.col(name)) if name in texts else F.col(name)).alias(name)
             for name in RAW_EVENT.names[1:]
@@ -640,23 +640,24 @@ def cleaned(events: DataFrame) -> DataFrame:
         "object",
     )
     dated = typed.select("*", F.to_date(moment).alias("event_date"), F.hour(moment).alias("event_hour"))
-    return with_day_folders(dated.select("*", F.date_format(moment, "HH").alias("hour")))
+    return with_day_folders(dated.select("*", F.lpad("event_hour", 2, "0").alias("hour")))
 
 
-def event_time(text: Column) -> Column:
-    """The instant of an accepted event; digits beyond microseconds are cut."""
-    return standardised(text).cast("timestamp")
+def timed(events: DataFrame) -> DataFrame:
+    """Add the instant of each event; digits beyond microseconds are cut."""
+    return events.withColumn("event_timestamp", standardised(F.col("timestamp")).cast("timestamp"))
 
 
 def standardised(text: Column) -> Column:
     """As `read_field` does it."""
     trimmed = F.btrim(text, F.lit(ASCII_WHITESPACE))
-    return F.when(~F.lower(trimmed).isin(*NULL_TOKENS), trimmed)
+    return F.when((F.octet_length(trimmed) > 4) | ~F.lower(trimmed).isin(*NULL_TOKENS), trimmed)
 
 
 def with_day_folders(rows: DataFrame) -> DataFrame:
-    parts = {"year": "yyyy", "month": "MM", "day": "dd"}
-    return rows.select("*", *[F.date_format("event_date", part).alias(name) for name, part in parts.items()])
+    day = F.col("event_date").cast("string")
+    parts = {"year": day.substr(1, 4), "month": day.substr(6, 2), "day": day.substr(9, 2)}
+    return rows.select("*", *[part.alias(name) for name, part in parts.items()])
 
 
 def latest_versions(copies: DataFrame, silver: DataFrame) -> DataFrame:
@@ -668,13 +669,12 @@ def latest_versions(copies: DataFrame, silver: DataFrame) -> DataFrame:
     both = copies.select("*", F.when(F.lit(False), version).alias("known")).unionByName(
         silver.select("*", version.alias("known")), allowMissingColumns=True
     )
-    hashed = both.select("*", F.xxhash64(*IDENTITY).alias("identity_hash"))  # quick to sort by
-    latest_first = Window.partitionBy("identity_hash", *IDENTITY).orderBy(
+    latest_first = Window.partitionBy(*IDENTITY).orderBy(
         F.col("delivery").desc_nulls_last(), *[F.col(name).desc_nulls_last() for name in PAYLOAD]
     )
     all_copies = latest_first.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
     held = F.last("known", ignorenulls=True).over(all_copies).alias("held")
-    ranked = hashed.select(*copies.columns, held, F.row_number().over(latest_first).alias("place"))
+    ranked = both.select(*copies.columns, held, F.row_number().over(latest_first).alias("place"))
     return ranked.where("place = 1 AND delivery IS NOT NULL")
 
 
@@ -685,7 +685,12 @@ def append_new_events(lake: Bucket, judged: DataFrame, hours: Hours, dirty: set[
     version of an event, it is left to a rebuild to decide.
     """
     copies = cleaned(judged.where("timestamp IS NOT NULL")).where(~is_of(dirty))
-    silver = silver_around(lake, {key: times for key, times in hours.items() if key[0] not in dirty})
+    around = silver_around(lake, {key: times for key, times in hours.items() if key[0] not in dirty})
+    # Most events are later than any in silver. Of the others, by time alone first: it leaves few to compare.
+    newest = around.groupBy("event_date").agg(F.max("event_timestamp").alias("newest"))
+    late = copies.join(F.broadcast(newest), "event_date").where("event_timestamp <= newest")
+    near = around.join(F.broadcast(late.select("event_timestamp")), "event_timestamp", "left_semi")
+    silver = near.select(*IDENTITY, *PAYLOAD)
     is_new = F.col("held").isNull()
     is_conflict = ~is_new & ~F.struct(*PAYLOAD).eqNullSafe(F.col("held"))
     days = F.collect_set(F.when(is_conflict, F.col("event_date").cast("string")))
@@ -716,7 +721,8 @@ def silver_around(lake: Bucket, hours: Hours) -> DataFrame:
 def rebuild(lake: Bucket, index: Index, days: set[str]) -> None:
     """Compute these days of silver anew from all that bronze has of them."""
     held = side_by_side(lambda one: lake.objects(one.own_folder(EVENTS)), index.with_events_of(days))
-    copies = cleaned(lake.rows(EVENTS, [uri for objects in held for uri, *_ in objects])).where(is_of(days))
+    bronze = lake.rows(EVENTS, [uri for objects in held for uri, *_ in objects])
+    copies = cleaned(timed(bronze)).where(is_of(days))
     events = latest_versions(copies, lake.rows(EVENTS_CLEANED, []))
     tables = (EVENTS_CLEANED, EVENT_CUBE, DAILY_VISITORS)
     side_by_side(lake.delete, [table.day(day) for table in tables for day in days])
@@ -960,7 +966,7 @@ def run(
     lake = Bucket(spark, f"s3://{analytics_bucket}")
     raw, index = list_raw_objects(Bucket(spark, f"s3://{source_bucket}")), Index(lake)
     work = find_work(lake, index, raw, handed_over(glue_context, source_bucket), compact_days)
-    judged = judged_lines(spark, work.objects).persist()
+    judged = timed(judged_lines(spark, work.objects)).persist()
     hours = write_bronze(lake, judged, work.objects) if work.objects else {}
     for uri, before in index.held(work.objects).items():
         work.days |= work.objects[uri].days_changed_since(before)
@@ -1016,6 +1022,7 @@ def configure(spark: SparkSession) -> None:
         "spark.sql.shuffle.partitions": str(spark.sparkContext.defaultParallelism),
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1",  # Python gets one raw object at a time
         "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+        "spark.sql.inMemoryColumnarStorage.compressed": "false",
         "spark.sql.maxConcurrentOutputFileWriters": "16",  # instead of sorting the rows by partition first
         "spark.sql.parquet.compression.codec": "zstd",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # INT96, the default, has no statistics
