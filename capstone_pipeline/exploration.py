@@ -89,8 +89,9 @@ def first_lines(raw: RawFiles, count: int = 3) -> Panel:
 def schema(raw: RawFiles) -> Panel:
     """For each field: which JSON types occur, how often it is filled, and how many values it takes."""
     rows = []
-    for number, field in enumerate(FIELDS, start=1):
-        kind, text = f"coalesce(kind[{number}], 'absent')", f"json_extract_string(line, '$.{field}')"
+    for field in FIELDS:
+        kind = f"coalesce(json_type(line, '$.{field}'), 'absent')"
+        text = f"json_extract_string(line, '$.{field}')"
         found = raw.rows(
             f"SELECT string_agg(DISTINCT {kind}, ', ' ORDER BY {kind}), count({text}) / count(*), "
             f"count(DISTINCT {text}), min({text}) FROM judged WHERE reason IS NULL"

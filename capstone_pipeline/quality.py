@@ -49,7 +49,7 @@ class Limits:
 class Deliveries:
     """What each raw object of the days looked at brought.
 
-    files: source_file, arrival, accepted, rejected, events (in silver, first delivered by this object), late.
+    files: source_file, arrival, accepted, rejected, events (in silver, under its name), late.
     rejects: source_file, reason, line_count, example.
     """
 
@@ -132,10 +132,13 @@ def read_deliveries(aws: Connection, stack: StackOutputs, days_shown: int, limit
         )
     files = accepted.merge(
         rejects.groupby("source_file", as_index=False)["line_count"].sum(), on="source_file", how="outer"
-    ).merge(_events_by_file(silver, limits.late_minutes), on="source_file", how="left")
+    )
+    # Of objects that have expired meanwhile, the key is all that there is.
+    raw |= {uri: arrival_of(uri) for uri in {*files["source_file"], *silver["source_file"]} - raw.keys()}
+    files = files.merge(_events_by_file(silver, raw, limits.late_minutes), on="source_file", how="left")
     files.columns = pd.Index(["source_file", "accepted", "rejected", "events", "late"])
     files = files.fillna(0).astype(dict.fromkeys(("accepted", "rejected", "events", "late"), int))
-    files["arrival"] = [arrival_of(uri) for uri in files["source_file"]]
+    files["arrival"] = files["source_file"].map(raw)
     return Deliveries(
         files=files[[arrival.date() in days for arrival in files["arrival"]]].sort_values("arrival"),
         rejects=rejects,
@@ -272,13 +275,13 @@ def _ask_layers(
     return accepted, rejects, events
 
 
-def _events_by_file(silver: pd.DataFrame, late_minutes: int) -> pd.DataFrame:
+def _events_by_file(silver: pd.DataFrame, arrivals: dict[str, datetime], late_minutes: int) -> pd.DataFrame:
     """Events, and events later than `late_minutes`, of each object."""
     events: Counter[str] = Counter()
     late: Counter[str] = Counter()
     for row in silver.itertuples():
         events[row.source_file] += row.events
-        if arrival_of(row.source_file) - row.minute > timedelta(minutes=late_minutes):
+        if arrivals[row.source_file] - row.minute > timedelta(minutes=late_minutes):
             late[row.source_file] += row.events
     return pd.DataFrame(
         [(name, count, late[name]) for name, count in events.items()],

@@ -9,11 +9,7 @@ CREATE TABLE judged (
                      product_id VARCHAR, quantity INT, price DECIMAL(10, 2), category VARCHAR,
                      search_query VARCHAR),
     user_id VARCHAR, session_id VARCHAR, event_type VARCHAR, product_id VARCHAR, search_query VARCHAR,
-    event_timestamp TIMESTAMP, quantity INT, price DECIMAL(10, 2), category VARCHAR,
-    -- The JSON types of the nine fields; computed when asked for.
-    kind VARCHAR[] AS (CASE WHEN reason IS NULL THEN json_type(line, [
-        '$.timestamp', '$.user_id', '$.session_id', '$.event_type', '$.product_id', '$.quantity', '$.price',
-        '$.category', '$.search_query']) END));
+    event_timestamp TIMESTAMP, quantity INT, price DECIMAL(10, 2), category VARCHAR);
 
 -- One row an object of which something could not be read.
 CREATE TABLE corrupt_objects (source_file VARCHAR, arrival TIMESTAMP);
