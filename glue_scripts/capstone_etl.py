@@ -32,7 +32,7 @@ from decimal import Decimal
 from io import BytesIO
 from itertools import accumulate
 from time import monotonic, time
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -50,9 +50,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 # --- Tables -------------------------------------------------------------------------------------------------
 
+Names = tuple[str, ...]
+OTHER_TYPES = [T.StringType(), T.IntegerType(), T.LongType(), T.DateType(), T.TimestampType()]
 DECIMALS = [T.DecimalType(10, 2), T.DecimalType(10, 4), T.DecimalType(18, 2)]
-OTHERS = [T.StringType(), T.IntegerType(), T.LongType(), T.DateType(), T.TimestampType()]
-TYPES = {one.simpleString(): one for one in DECIMALS + OTHERS}
+TYPES = {one.simpleString(): one for one in OTHER_TYPES + DECIMALS}
 
 
 def schema(columns: str) -> T.StructType:
@@ -60,18 +61,12 @@ def schema(columns: str) -> T.StructType:
     return T.StructType([T.StructField(name, TYPES[data_type]) for name, data_type in pairs])
 
 
-@dataclass(frozen=True)
 class Table:
-    """A Parquet table in folders. Queries know its partitions; `object=` keeps raw objects apart below them."""
+    """A Parquet table. Queries know its partitions; below them, `object=` keeps raw objects apart."""
 
-    name: str
-    columns: T.StructType
-    partitions: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-
-    @property
-    def location(self) -> str:
-        return self.name.replace(".", "/")
+    def __init__(self, name: str, columns: str, partitions: Names = (), below: Names = ()) -> None:
+        self.name, self.location, self.columns = name, name.replace(".", "/"), schema(columns)
+        self.partitions, self.folders = partitions, (*partitions, *below, "object")
 
     def day(self, day: str) -> str:
         return "{}/year={}/month={}/day={}".format(self.location, *day.split("-"))
@@ -83,39 +78,25 @@ FIELDS = (  # of an event, after its time
     "quantity int, price decimal(10,2), category string, search_query string"
 )
 RAW_EVENT = schema(f"timestamp string, {FIELDS}")
-EVENTS = Table(
-    "bronze.events",
-    schema(f"timestamp string, {FIELDS}, source_file string"),
-    BY_MINUTE,
-    (*BY_MINUTE, "object"),
-)
+EVENTS = Table("bronze.events", f"timestamp string, {FIELDS}, source_file string", BY_MINUTE)
 EVENTS_REJECTED = Table(
-    "bronze.events_rejected",
-    schema("raw_line string, reason string, source_file string"),
-    BY_DAY,
-    (*BY_DAY, "object"),
+    "bronze.events_rejected", "raw_line string, reason string, source_file string", BY_DAY
 )
 EVENTS_CLEANED = Table(
     "silver.events_cleaned",
-    schema(f"event_timestamp timestamp, {FIELDS}, event_date date, event_hour int, source_file string"),
+    f"event_timestamp timestamp, {FIELDS}, event_date date, event_hour int, source_file string",
     BY_DAY,
-    (*BY_DAY, "hour", "object"),
+    below=("hour",),
 )
 EVENT_CUBE = Table(
     "gold.event_cube",
-    schema(
-        "event_date date, event_hour int, product_id string, category string, event_type string, "
-        "event_count bigint, quantity bigint, revenue decimal(18,2)"
-    ),
+    "event_date date, event_hour int, product_id string, category string, event_type string, "
+    "event_count bigint, quantity bigint, revenue decimal(18,2)",
     BY_DAY,
-    (*BY_DAY, "object"),
 )
 # The users and sessions of a day, each of them in the folder of one object only. No table of the catalog.
 DAILY_VISITORS = Table(
-    "gold.daily_visitors",
-    schema("event_date date, visitor_type string, visitor_id string"),
-    BY_DAY,
-    (*BY_DAY, "object"),
+    "gold.daily_visitors", "event_date date, visitor_type string, visitor_id string", BY_DAY
 )
 TABLES = {table.name: table for table in (EVENTS, EVENTS_REJECTED, EVENTS_CLEANED, EVENT_CUBE)}
 
@@ -158,7 +139,8 @@ def judge(line: bytes) -> tuple[Any, ...] | str:
     event = json_object(line)
     if event is None:
         return "malformed_json"
-    required, fields = ALWAYS_REQUIRED, []
+    required: Names = ALWAYS_REQUIRED
+    fields = []
     for name in RAW_EVENT.names:
         try:
             delivered, value = read_field(name, event.get(name))
@@ -323,11 +305,11 @@ class Bucket:
     """A bucket, through Hadoop's file system API. Paths are relative to root, such as s3://name."""
 
     def __init__(self, spark: SparkSession, root: str) -> None:
-        self.spark, self.root = spark, root
+        self.spark, self.root, self._jvm = spark, root, cast(Any, spark._jvm)
         self._files = self._path("").getFileSystem(spark._jsc.hadoopConfiguration())
 
     def _path(self, path: str) -> Any:
-        return self.spark._jvm.org.apache.hadoop.fs.Path(f"{self.root}/{path}")
+        return self._jvm.org.apache.hadoop.fs.Path(f"{self.root}/{path}")
 
     def _if_there(self, method: Callable[..., Any], path: str, *arguments: Any) -> Any:
         try:
@@ -355,6 +337,11 @@ class Bucket:
         stream = self._files.create(self._path(path), True)
         stream.write(bytearray(content))
         stream.close()
+
+    def is_object(self, uri: str) -> bool:
+        """Whether Hadoop finds an object there. It knows no keys with `//` or `/../` in them."""
+        status = self._if_there(self._files.getFileStatus, uri.removeprefix(f"{self.root}/"))
+        return bool(status and status.isFile())
 
     def delete(self, path: str) -> None:
         """Delete an object, or a folder with all that is in it, if it is there."""
@@ -404,8 +391,10 @@ class RawObject:
     lines: int = -1
     accepted: int = 0
     rejected: int = 0
-    # By day of the events, as in 2025-11-18: their number, and a hash of them in whatever order.
+    newest: int = 0  # event, seconds since 1970
+    # By day of the events, as in 2025-11-18: their number, and a hash of them in whatever order; their hours.
     days: dict[str, list[int]] = field(default_factory=dict)
+    hours: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def placement(self) -> dict[str, str]:
@@ -504,7 +493,7 @@ def judged_lines(spark: SparkSession, objects: dict[str, RawObject]) -> DataFram
     """The rows of JUDGED of these objects. An object is read as a whole, its lines are judged in a stream."""
     placements = {uri: one.placement for uri, one in objects.items()}
 
-    def judge_objects(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def judge_objects(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         gc.disable()  # It looks at all rows again and again, and there are no cycles.
         for batch in batches:
             for path, content in zip(batch["path"].to_pylist(), batch["content"], strict=True):
@@ -544,44 +533,37 @@ def batch_of(rows: list[tuple[Any, ...]], placement: dict[str, str]) -> pa.Recor
     )
 
 
-Hours = dict[tuple[str, int], tuple[int, int]]
-"""By day and hour of events: when the first and the last of them were, microseconds since 1970."""
-
-
-def write_bronze(lake: Bucket, judged: DataFrame, objects: dict[str, RawObject]) -> Hours:
+def write_bronze(lake: Bucket, judged: DataFrame, objects: dict[str, RawObject]) -> None:
     """Write what was accepted and what was rejected; tell each object what became of its lines.
 
     Raises RuntimeError unless every line of every object was accepted or rejected.
     """
     lake.append(EVENTS, judged.where("timestamp IS NOT NULL"))
     lake.append(EVENTS_REJECTED, judged.where("reason IS NOT NULL"))
-    moment = F.col("event_timestamp")
-    counts = judged.groupBy("source_file", F.to_date(moment).alias("day"), F.hour(moment).alias("hour")).agg(
+    day = F.to_date("event_timestamp").cast("string").alias("day")
+    counts = judged.groupBy("source_file", day).agg(
         F.count("timestamp").alias("accepted"),
         F.count("reason").alias("rejected"),
         F.sum("lines").alias("lines"),
         F.sum(F.xxhash64(*RAW_EVENT.names)).alias("hash"),
-        F.unix_micros(F.min(moment)).alias("first"),
-        F.unix_micros(F.max(moment)).alias("last"),
+        F.collect_set(F.hour("event_timestamp")).alias("hours"),
+        F.unix_seconds(F.max("event_timestamp")).alias("newest"),
     )
-    hours: Hours = {}
     for row in counts.collect():
-        one, day = objects[row.source_file], str(row.day)
+        one = objects[row.source_file]
         if row.day is None:  # The object's own row, and rejected lines.
             one.lines, one.rejected = row.lines, row.rejected
-            continue
-        one.accepted += row.accepted
-        rows, content = one.days.get(day, (0, 0))
-        one.days[day] = [rows + row.accepted, (content + row.hash) % 2**64]
-        first, last = hours.get((day, row.hour), (row.first, row.last))
-        hours[day, row.hour] = (min(first, row.first), max(last, row.last))
+        else:
+            one.accepted += row.accepted
+            one.newest = max(one.newest, row.newest)
+            one.hours[row.day] = sorted(row.hours)
+            one.days[row.day] = [row.accepted, row.hash]
     for one in objects.values():
         if one.lines != one.accepted + one.rejected:
             raise RuntimeError(
                 f"{one.uri} has {one.lines} lines, but {one.accepted} were accepted and {one.rejected} "
                 "rejected. Neither silver nor the bookmark was changed: start the job again."
             )
-    return hours
 
 
 class Index(dict[str, dict[str, RawObject]]):
@@ -626,7 +608,7 @@ REBUILT = "rebuilt"  # in place of an object's id, where a day was computed anew
 
 
 def cleaned(events: DataFrame) -> DataFrame:
-    """Bronze rows, timed -> silver's columns and folders, and `delivery`: by it copies of an event are ordered."""
+    """Bronze rows, timed -> silver's columns and folders, and `delivery`, which orders copies of an event."""
     moment = F.col("event_timestamp")
     texts = {one.name for one in RAW_EVENT if one.dataType == TYPES["string"]}
     typed = events.select(
@@ -678,24 +660,26 @@ def latest_versions(copies: DataFrame, silver: DataFrame) -> DataFrame:
     return ranked.where("place = 1 AND delivery IS NOT NULL")
 
 
-def append_new_events(lake: Bucket, judged: DataFrame, hours: Hours, dirty: set[str]) -> dict[str, Any]:
-    """Append what silver lacks to the folders of the objects that deliver it, but not to dirty days.
+def append_new_events(lake: Bucket, judged: DataFrame, work: Work) -> dict[str, Any]:
+    """Append what silver lacks to the folders of the objects that deliver it, but not on days to be rebuilt.
 
     Returns the numbers of events inserted and corrected, and the days of the latter: where silver has another
     version of an event, it is left to a rebuild to decide.
     """
-    copies = cleaned(judged.where("timestamp IS NOT NULL")).where(~is_of(dirty))
-    around = silver_around(lake, {key: times for key, times in hours.items() if key[0] not in dirty})
+    copies = cleaned(judged.where("timestamp IS NOT NULL")).where(~is_of(work.days))
+    hours = {(day, hour) for one in work.objects.values() for day in one.hours for hour in one.hours[day]}
+    folders = tuple(f"{lake.root}/{EVENTS_CLEANED.day(day)}/hour={hour:02d}/" for day, hour in hours)
+    files = lake.files(EVENTS_CLEANED, {day for day, _ in hours} - work.days)
+    silver = lake.rows(EVENTS_CLEANED, [uri for uri in files if uri.startswith(folders)])
     # Most events are later than any in silver. Of the others, by time alone first: it leaves few to compare.
-    newest = around.groupBy("event_date").agg(F.max("event_timestamp").alias("newest"))
+    newest = silver.groupBy("event_date").agg(F.max("event_timestamp").alias("newest"))
     late = copies.join(F.broadcast(newest), "event_date").where("event_timestamp <= newest")
-    near = around.join(F.broadcast(late.select("event_timestamp")), "event_timestamp", "left_semi")
-    silver = near.select(*IDENTITY, *PAYLOAD)
+    near = silver.join(F.broadcast(late.select("event_timestamp")), "event_timestamp", "left_semi")
     is_new = F.col("held").isNull()
     is_conflict = ~is_new & ~F.struct(*PAYLOAD).eqNullSafe(F.col("held"))
     days = F.collect_set(F.when(is_conflict, F.col("event_date").cast("string")))
     addition = Observation()
-    events = latest_versions(copies, silver).observe(
+    events = latest_versions(copies, near.select(*IDENTITY, *PAYLOAD)).observe(
         addition,
         F.count_if(is_new).alias("inserted"),
         F.count_if(is_conflict).alias("corrected"),
@@ -707,15 +691,6 @@ def append_new_events(lake: Bucket, judged: DataFrame, hours: Hours, dirty: set[
 
 def is_of(days: Iterable[str]) -> Column:
     return F.col("event_date").isin([date.fromisoformat(day) for day in days])
-
-
-def silver_around(lake: Bucket, hours: Hours) -> DataFrame:
-    """Silver's rows between the first and the last event of each hour. (Parquet skips what lies outside.)"""
-    folders = tuple(f"{lake.root}/{EVENTS_CLEANED.day(day)}/hour={hour:02d}/" for day, hour in hours)
-    held = [uri for uri in lake.files(EVENTS_CLEANED, {day for day, _ in hours}) if uri.startswith(folders)]
-    instants = [f"timestamp_micros({first}) AND timestamp_micros({last})" for first, last in hours.values()]
-    around = " OR ".join(f"event_timestamp BETWEEN {pair}" for pair in instants)
-    return lake.rows(EVENTS_CLEANED, held).where(around or "false")
 
 
 def rebuild(lake: Bucket, index: Index, days: set[str]) -> None:
@@ -734,16 +709,18 @@ def rebuild(lake: Bucket, index: Index, days: set[str]) -> None:
 UNCATEGORIZED = "uncategorized"
 
 
-def renew_cube(lake: Bucket, days: set[str], owners: set[str]) -> None:
-    """Compute cube and visitors of these owners from their folders of silver, in place of what they had."""
+def renew_cube(lake: Bucket, work: Work, days: set[str]) -> None:
+    """Compute cube and visitors anew from silver: those of the objects in hand, and those of rebuilt days."""
+    own = {one.placement["object"] for one in work.objects.values()}
 
-    def own(table: Table) -> list[str]:
-        return [uri for uri in lake.files(table, days) if uri.split("object=")[1].split("/")[0] in owners]
+    def renewed(table: Table) -> list[str]:
+        files = lake.files(table, days - work.days)
+        in_hand = [uri for uri in files if uri.split("/object=")[1].split("/")[0] in own]
+        return in_hand + lake.files(table, work.days)
 
-    side_by_side(
-        lake.delete, [uri.removeprefix(f"{lake.root}/") for uri in own(EVENT_CUBE) + own(DAILY_VISITORS)]
-    )
-    events = lake.rows(EVENTS_CLEANED, own(EVENTS_CLEANED))
+    stale = renewed(EVENT_CUBE) + renewed(DAILY_VISITORS)
+    side_by_side(lake.delete, [uri.removeprefix(f"{lake.root}/") for uri in stale])
+    events = lake.rows(EVENTS_CLEANED, renewed(EVENTS_CLEANED))
     lake.append(EVENT_CUBE, with_day_folders(event_cube(events, "object")))
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns.names
     known = lake.rows(DAILY_VISITORS, lake.files(DAILY_VISITORS, days))  # Many more: they only pass by.
@@ -778,7 +755,7 @@ def gold(source: str, columns: str) -> Callable[[Any], Any]:
 
     def define(compute: Callable[[DataFrame], DataFrame]) -> Callable[[DataFrame], DataFrame]:
         name = f"gold.{compute.__name__}"
-        TABLES[name], GOLD[name] = Table(name, schema(columns)), (source, compute)
+        TABLES[name], GOLD[name] = Table(name, columns), (source, compute)
         return compute
 
     return define
@@ -911,35 +888,35 @@ class Work:
     objects: dict[str, RawObject]
     days: set[str]  # to compute anew from bronze
 
-    def total(self, name: str) -> int:
-        return sum(getattr(one, name) for one in self.objects.values())
-
     def note(self, lake: Bucket) -> None:
         noted = {"objects": [asdict(one) for one in self.objects.values()], "days": sorted(self.days)}
         lake.write(NOTE, json.dumps(noted).encode())
 
 
-def find_work(
-    lake: Bucket, index: Index, raw: dict[str, RawObject], handed: set[str], compact_days: int
-) -> Work:
+def find_work(lake: Bucket, index: Index, raw: Bucket, handed: set[str], compact_days: int) -> Work:
     """What the bookmark hands over, what bronze lacks or has otherwise, and what a killed run had in hand.
 
-    Objects of that run are deleted from bronze, where they may be in part. Those that have expired meanwhile
-    stay as they are, if they were complete before, and their days are computed anew.
+    Of that run's objects, what bronze may have in part is deleted. Those that have expired meanwhile stay as
+    they were, if bronze had them before, and their days are computed anew.
     """
-    noted = json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
+    listed, noted = list_raw_objects(raw), json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
     left = {one["uri"]: RawObject(**one) for one in noted["objects"]}
-    held = index.held(raw.keys() | left.keys())
+    held = index.held(listed.keys() | left.keys())
     if not held and not left and lake.objects("bronze"):
         raise RuntimeError(
             f"{lake.root}/bronze was written by an older version of this job, which kept other records. To "
             "compute all tables anew from the raw objects, delete bronze/, silver/, gold/, _pending/ and "
             "_staging/ of this bucket, reset the job bookmark, and start the job."
         )
-    again = handed | left.keys()
-    is_new = {uri: uri not in held or held[uri].version != one.version for uri, one in raw.items()}
-    work = Work({uri: one for uri, one in raw.items() if is_new[uri] or uri in again}, set(noted["days"]))
-    work.days.update(*(held[uri].days for uri in left.keys() & held.keys() - raw.keys()))
+    new = {uri for uri, one in listed.items() if uri not in held or held[uri].version != one.version}
+    new |= listed.keys() & (handed | left.keys())
+    unreadable = {
+        uri for uri, is_there in zip(new, side_by_side(raw.is_object, new), strict=True) if not is_there
+    }
+    for uri in sorted(unreadable):
+        print(f"{uri} is left out: it has just been deleted, or Hadoop cannot open a key like this.")
+    work = Work({uri: listed[uri] for uri in sorted(new - unreadable)}, set(noted["days"]))
+    work.days.update(*(held[uri].days for uri in left.keys() & held.keys() - listed.keys()))
     closed = [str(datetime.now(UTC).date() - timedelta(days=back + 1)) for back in range(compact_days)]
     work.days.update(
         day for day in closed if any(REBUILT not in uri for uri in lake.files(EVENTS_CLEANED, [day]))
@@ -963,53 +940,57 @@ def run(
     """Bring every layer up to date with the raw objects. Raises TooManyRejected at its end."""
     began, spark = monotonic(), glue_context.spark_session
     configure(spark)
-    lake = Bucket(spark, f"s3://{analytics_bucket}")
-    raw, index = list_raw_objects(Bucket(spark, f"s3://{source_bucket}")), Index(lake)
+    raw, lake = Bucket(spark, f"s3://{source_bucket}"), Bucket(spark, f"s3://{analytics_bucket}")
+    index = Index(lake)
     work = find_work(lake, index, raw, handed_over(glue_context, source_bucket), compact_days)
     judged = timed(judged_lines(spark, work.objects)).persist()
-    hours = write_bronze(lake, judged, work.objects) if work.objects else {}
-    for uri, before in index.held(work.objects).items():
-        work.days |= work.objects[uri].days_changed_since(before)
-    lines, rejected = work.total("lines"), work.total("rejected")
-    counts = {
-        "files": len(work.objects),
-        "rows_in": lines,
-        "accepted": lines - rejected,
-        "rejected": rejected,
-    }
-    age = int(time() - max(last for _, last in hours.values()) / 1e6) if hours else None
-    began = summarise("bronze", began, **counts, newest_event_age_seconds=age)
+    if work.objects:
+        write_bronze(lake, judged, work.objects)
+    lines, rejected, newest = (
+        [getattr(one, name) for one in work.objects.values()] for name in ("lines", "rejected", "newest")
+    )
+    began = summarise(
+        "bronze",
+        began,
+        files=len(lines),
+        rows_in=sum(lines),
+        accepted=sum(lines) - sum(rejected),
+        rejected=sum(rejected),
+        newest_event_age_seconds=int(time()) - max(newest) if any(newest) else None,
+    )
     if not work.objects and not work.days:
         lake.delete(NOTE)
         return
+    for uri, before in index.held(work.objects).items():
+        work.days |= work.objects[uri].days_changed_since(before)
     work.note(lake)
     index.put(work.objects)
 
-    addition = append_new_events(lake, judged, hours, work.days)
+    addition = append_new_events(lake, judged, work)
     judged.unpersist()
-    work.days.update(addition["days_in_conflict"].split())
-    work.note(lake)
+    if addition["days_in_conflict"]:
+        work.days.update(addition["days_in_conflict"].split())
+        work.note(lake)
     if work.days:
         rebuild(lake, index, work.days)
-    added_to = {day for day, _ in hours} - work.days
-    inserted, corrected = addition["inserted"], addition["corrected"]
-    counts = {
-        "inserted": inserted,
-        "corrected": corrected,
-        "duplicates": lines - rejected - inserted - corrected,
-    }
-    days = {"days_appended": sorted(added_to), "days_rebuilt": sorted(work.days)}
-    began = summarise("silver", began, **counts, **days)
-
-    days = work.days | added_to
-    renew_cube(lake, days, {REBUILT, *(one.placement["object"] for one in work.objects.values())})
+    days = work.days.union(*(one.days for one in work.objects.values()))
+    began = summarise(
+        "silver",
+        began,
+        inserted=addition["inserted"],
+        corrected=addition["corrected"],
+        duplicates=sum(lines) - sum(rejected) - addition["inserted"] - addition["corrected"],
+        days_appended=sorted(days - work.days),
+        days_rebuilt=sorted(work.days),
+    )
+    renew_cube(lake, work, days)
     write_gold(lake, days)
     summarise("gold", began, days=sorted(days))
-    if rejected * 100 > max_rejected_percent * lines:
+    if sum(rejected) * 100 > max_rejected_percent * sum(lines):
         raise TooManyRejected(
-            f"{rejected} of {lines} lines were rejected ({rejected / lines:.2%}), more than "
-            f"--MAX_REJECTED_PERCENT {max_rejected_percent:g}. See why in events_rejected. Then deliver the "
-            "objects again, mended, or start the job with a higher percentage: until then each run reads "
+            f"{sum(rejected)} of {sum(lines)} lines were rejected ({sum(rejected) / sum(lines):.2%}), more "
+            f"than --MAX_REJECTED_PERCENT {max_rejected_percent:g}. See why in events_rejected. Then deliver "
+            "the objects again, mended, or start the job with a higher percentage: until then each run reads "
             "them again."
         )
     lake.delete(NOTE)
