@@ -36,6 +36,8 @@ def _java_reason(error: Py4JJavaError) -> str:
         throwable = error.java_exception
         while throwable is not None:
             message = throwable.getMessage()
+            if throwable.getClass().getName().endswith(".UnknownStoreException"):  # S3A's, of a URI
+                return f"The bucket of {message} does not exist"
             if message or reason is None:
                 reason = (throwable.getClass().getName(), message or "")
             throwable = throwable.getCause()
