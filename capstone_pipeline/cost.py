@@ -75,12 +75,15 @@ RAW_DAYS, OLD_VERSION_DAYS = 30, 7
 """As in the template: how long raw objects stay, and versions that were replaced or deleted."""
 
 EXECUTORS = MAX_WORKERS - 1
-FILES_PER_OBJECT, SILVER_FILES, GOLD_FILES = 5, 4, 6
-"""Files that a run writes: to bronze for each raw object (four of events, one of rejects); to a day of
-silver; to
-gold (four daily tables, two over all time)."""
+HOURS = 4
+"""Into which the events of an object fall, most of them into one."""
+FILES_PER_OBJECT, FILES_PER_RUN = 4 + HOURS, 8
+"""Files that are written: for each raw object events, rejects, silver by the hour, cube and visitors; for
+each run six tables of gold, index and note."""
 WRITE_REQUESTS_PER_FILE, READ_REQUESTS_PER_FILE = 10, 10
-READS_OF_A_DAY, READ_REQUESTS_PER_SILVER_FILE = 2, 3
+OBJECTS_PER_HOUR = 60 // DELIVERY_MINUTES
+FILES_READ, REQUESTS_PER_FILE_READ = HOURS * HOURS * OBJECTS_PER_HOUR + 2 * 12 * OBJECTS_PER_HOUR, 3
+"""By a run: those of silver in its hours, and on average half a day's of cube and visitors."""
 MONITORING = {"metric": 6, "alarm": 2, "key": 1}
 """What the optional operations stack has of each."""
 LOG_BYTES_PER_RUN = 2 * 2**20
@@ -92,13 +95,13 @@ ASSUMPTIONS = (
     "one more worker for the driver. Seconds until Spark has started count for every run.",
     f"A run over several objects spreads their work over one worker each, up to {EXECUTORS}. Glue does not "
     "bill the time until a run starts.",
-    f"Each file written causes {WRITE_REQUESTS_PER_FILE} write and list requests (put, the committer's and "
-    f"the job's copies, listings) and {READ_REQUESTS_PER_FILE} others; each silver file of the day is read "
-    f"{READS_OF_A_DAY} times a run with {READ_REQUESTS_PER_SILVER_FILE} requests. A generous count from the "
-    "code.",
-    f"What a run stages and moves stays as an old version for {OLD_VERSION_DAYS} days: everything written is "
-    "stored twice for that time.",
-    "A run reads the day's silver again. Later in a day there is more of it than when the seconds were "
+    f"Each file written causes {WRITE_REQUESTS_PER_FILE} write and list requests (put, the committer's "
+    f"copy, listings) and {READ_REQUESTS_PER_FILE} others. A run reads {FILES_READ} files (silver of the "
+    "hours of its events, cube and visitors of the day) with "
+    f"{REQUESTS_PER_FILE_READ} requests each. A generous count from the code.",
+    f"What Spark's committer moves stays as an old version for {OLD_VERSION_DAYS} days: everything written "
+    "is stored twice for that time.",
+    "A run reads the touched hours of silver. Later in a day there is more of it than when the seconds were "
     "measured; that is left out.",
     "Monitoring is the optional operations stack with its alarms.",
     f"A run logs {LOG_BYTES_PER_RUN // 2**20} MB. Each of the five queries is asked {ASKED_PER_DAY} times a "
@@ -252,11 +255,10 @@ def storage_cost(stored: Decimal) -> Decimal:
 
 def request_cost(runs: int, deliveries: int) -> Decimal:
     """USD a month for the S3 requests of the runs, each over so many objects."""
-    files = deliveries * FILES_PER_OBJECT + SILVER_FILES + GOLD_FILES
+    files = deliveries * FILES_PER_OBJECT + FILES_PER_RUN
     raw_listing = math.ceil(RAW_DAYS * 24 * 60 / DELIVERY_MINUTES / 1000)
-    silver_files = Decimal(runs * SILVER_FILES) / DAYS / 2  # on average half of the day's are there
     writes = files * WRITE_REQUESTS_PER_FILE + raw_listing
-    reads = files * READ_REQUESTS_PER_FILE + silver_files * READS_OF_A_DAY * READ_REQUESTS_PER_SILVER_FILE
+    reads = files * READ_REQUESTS_PER_FILE + FILES_READ * REQUESTS_PER_FILE_READ
     return runs * (writes * PRICES["s3_write"].amount + reads * PRICES["s3_read"].amount)
 
 
@@ -346,7 +348,7 @@ def _scaled(measured: Measurements, factor: int) -> dict[str, str]:
         "raw gzip a day": size(a_day * measured.gzip_bytes),
         "raw objects a day": f"{DELIVERIES // DAYS * factor:,}",
         "raw objects that a run lists": f"{RAW_DAYS * DELIVERIES // DAYS * factor:,}",
-        "bronze files a day": f"{DELIVERIES // DAYS * factor * FILES_PER_OBJECT:,}",
+        "files written a day for them": f"{DELIVERIES // DAYS * factor * FILES_PER_OBJECT:,}",
         "silver a day": size(silver_day),
         "read again a day to refresh gold, at most": size(silver_day / 2 * DELIVERIES / DAYS),
         "shuffled by a run, at most": size(more.events * measured.json_bytes),

@@ -15,7 +15,6 @@ from capstone_pipeline import cost
 from capstone_pipeline.__main__ import main
 from capstone_pipeline.cost import PRICES, Measurements, MeasurementsMissing
 from capstone_pipeline.job import MAX_WORKERS
-from glue_scripts.capstone_etl import MAX_FILES_PER_OBJECT
 from tests import template
 from tests.docs.commands import ROOT, document
 
@@ -114,15 +113,15 @@ def test_storage_gets_cheaper_by_tiers(tebibytes: int, usd: str) -> None:
 
 
 def test_requests_are_those_of_the_files_and_of_listing_the_raw_objects() -> None:
-    # 15 files (5 + 4 + 6): 150 write requests, and 9 listings of 8,640 objects; 150 reads, and of 576 files
-    # of silver (288 x 4 / 2) 2 x 3 each.
-    a_run = 159 * Decimal("0.000005") + (150 + 3456) * Decimal("0.0000004")
+    # 16 files (8 + 8): 160 write requests, and 9 listings of 8,640 objects; 160 reads, and 3 for
+    # each file read: 4 hours of silver with 48 files each, and 144 each of cube and visitors.
+    a_run = 169 * Decimal("0.000005") + (160 + 1440) * Decimal("0.0000004")
     assert cost.request_cost(8640, 1) == 8640 * a_run
 
 
-def test_a_run_over_several_objects_writes_bronze_files_for_each() -> None:
-    # 12 objects, 24 runs a day: 15 + 11 x 5 = 70 files; 96 files of silver a day, half of them there.
-    a_run = 709 * Decimal("0.000005") + (700 + 288) * Decimal("0.0000004")
+def test_a_run_over_several_objects_writes_files_for_each() -> None:
+    # 8 + 12 x 8 = 104 files.
+    a_run = 1049 * Decimal("0.000005") + (1040 + 1440) * Decimal("0.0000004")
     assert cost.request_cost(720, 12) == 720 * a_run
 
 
@@ -189,10 +188,6 @@ def test_the_monitoring_is_that_of_the_operations_template() -> None:
         "alarm": [r["Type"] for r in resources].count("AWS::CloudWatch::Alarm"),
         "key": [r["Type"] for r in resources].count("AWS::KMS::Key"),
     } == cost.MONITORING
-
-
-def test_the_files_of_an_object_are_those_that_the_job_may_write() -> None:
-    assert cost.FILES_PER_OBJECT == MAX_FILES_PER_OBJECT + 1  # and one of rejected lines
 
 
 def test_the_scaling_paper_quotes_the_code_as_it_is() -> None:
