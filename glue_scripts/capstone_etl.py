@@ -4,9 +4,10 @@ Runs unchanged as an AWS Glue 5.1 job (Spark 3.5.6, Python 3.11) and on a laptop
 run over all raw objects ever delivered would have left it, whatever the order of the runs and wherever an
 earlier run was killed. S3 has neither transactions nor renames, so:
 
-- all that a raw object contributes lies in folders of its own, `<table>/<partition>/object=<id>/`;
-- what a run has in hand stands in a small note from its first change to its last, and the next run takes all
-  of it in again, which leaves the same;
+- what a raw object delivers lies in folders of its own in bronze, `<partition>/object=<id>/`, and what a run
+  adds to silver and the cube lies in its own, `<partition>/run=<id>/`: written again, they are the same;
+- what a run has in hand stands in a small note from its first change to its last, and after a killed run the
+  next takes all of it in again, in the same folders;
 - gold is computed from the cube, and each table is one object that one PUT replaces;
 - the bookmark comes last.
 
@@ -62,11 +63,11 @@ def schema(columns: str) -> T.StructType:
 
 
 class Table:
-    """A Parquet table. Queries know its partitions; below them, `object=` keeps raw objects apart."""
+    """A Parquet table. Queries know its partitions; below them, each raw object or run has its own folder."""
 
     def __init__(self, name: str, columns: str, partitions: Names = (), below: Names = ()) -> None:
         self.name, self.location, self.columns = name, name.replace(".", "/"), schema(columns)
-        self.partitions, self.folders = partitions, (*partitions, *below, "object")
+        self.partitions, self.folders = partitions, partitions + below
 
     def day(self, day: str) -> str:
         return "{}/year={}/month={}/day={}".format(self.location, *day.split("-"))
@@ -78,25 +79,28 @@ FIELDS = (  # of an event, after its time
     "quantity int, price decimal(10,2), category string, search_query string"
 )
 RAW_EVENT = schema(f"timestamp string, {FIELDS}")
-EVENTS = Table("bronze.events", f"timestamp string, {FIELDS}, source_file string", BY_MINUTE)
+EVENTS = Table(
+    "bronze.events", f"timestamp string, {FIELDS}, source_file string", BY_MINUTE, below=("object",)
+)
 EVENTS_REJECTED = Table(
-    "bronze.events_rejected", "raw_line string, reason string, source_file string", BY_DAY
+    "bronze.events_rejected", "raw_line string, reason string, source_file string", BY_DAY, below=("object",)
 )
 EVENTS_CLEANED = Table(
     "silver.events_cleaned",
     f"event_timestamp timestamp, {FIELDS}, event_date date, event_hour int, source_file string",
     BY_DAY,
-    below=("hour",),
+    below=("hour", "run"),
 )
 EVENT_CUBE = Table(
     "gold.event_cube",
     "event_date date, event_hour int, product_id string, category string, event_type string, "
     "event_count bigint, quantity bigint, revenue decimal(18,2)",
     BY_DAY,
+    below=("run",),
 )
-# The users and sessions of a day, each of them in the folder of one object only. No table of the catalog.
+# The users and sessions of a day, each of them in the folder of one run only. No table of the catalog.
 DAILY_VISITORS = Table(
-    "gold.daily_visitors", "event_date date, visitor_type string, visitor_id string", BY_DAY
+    "gold.daily_visitors", "event_date date, visitor_type string, visitor_id string", BY_DAY, below=("run",)
 )
 TABLES = {table.name: table for table in (EVENTS, EVENTS_REJECTED, EVENTS_CLEANED, EVENT_CUBE)}
 
@@ -347,9 +351,10 @@ class Bucket:
         """Delete an object, or a folder with all that is in it, if it is there."""
         self._files.delete(self._path(path), True)
 
-    def append(self, table: Table, rows: DataFrame) -> None:
-        """Add files with these rows to their folders of a table."""
-        chosen = rows.select(*table.columns.names, *table.folders)
+    def append(self, table: Table, rows: DataFrame, **folders: str) -> None:
+        """Add files with these rows to their folders of a table; `folders` are the same for all rows."""
+        named = rows.select("*", *[F.lit(value).alias(name) for name, value in folders.items()])
+        chosen = named.select(*table.columns.names, *table.folders)
         chosen.write.mode("append").partitionBy(*table.folders).parquet(f"{self.root}/{table.location}")
 
     def rows(self, table: Table, uris: Iterable[str]) -> DataFrame:
@@ -397,14 +402,14 @@ class RawObject:
     hours: dict[str, list[int]] = field(default_factory=dict)
 
     @property
+    def id(self) -> str:
+        return hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+
+    @property
     def placement(self) -> dict[str, str]:
         """What all its rows have in common: where they are from, and in which folders they lie."""
         minute = dict(zip(BY_MINUTE, re.split("[-T:]", self.arrival), strict=True))
-        return {
-            "source_file": self.uri,
-            **minute,
-            "object": hashlib.sha256(self.uri.encode()).hexdigest()[:16],
-        }
+        return {"source_file": self.uri, **minute, "object": self.id}
 
     def own_folder(self, table: Table) -> str:
         return "/".join([table.location, *(f"{name}={self.placement[name]}" for name in table.folders)])
@@ -604,7 +609,7 @@ class Index(dict[str, dict[str, RawObject]]):
 
 # --- Silver: typed, standardised, one row an event ----------------------------------------------------------
 
-REBUILT = "rebuilt"  # in place of an object's id, where a day was computed anew from bronze
+REBUILT = "rebuilt"  # in place of a run's id, where a day was computed anew from bronze
 
 
 def cleaned(events: DataFrame) -> DataFrame:
@@ -619,7 +624,6 @@ def cleaned(events: DataFrame) -> DataFrame:
         ],
         "source_file",
         F.struct(*BY_MINUTE, "source_file").alias("delivery"),
-        "object",
     )
     dated = typed.select("*", F.to_date(moment).alias("event_date"), F.hour(moment).alias("event_hour"))
     return with_day_folders(dated.select("*", F.lpad("event_hour", 2, "0").alias("hour")))
@@ -661,7 +665,7 @@ def latest_versions(copies: DataFrame, silver: DataFrame) -> DataFrame:
 
 
 def append_new_events(lake: Bucket, judged: DataFrame, work: Work) -> dict[str, Any]:
-    """Append what silver lacks to the folders of the objects that deliver it, but not on days to be rebuilt.
+    """Append what silver lacks to the run's own folders, but not on days that are to be rebuilt.
 
     Returns the numbers of events inserted and corrected, and the days of the latter: where silver has another
     version of an event, it is left to a rebuild to decide.
@@ -685,7 +689,7 @@ def append_new_events(lake: Bucket, judged: DataFrame, work: Work) -> dict[str, 
         F.count_if(is_conflict).alias("corrected"),
         F.concat_ws(" ", days).alias("days_in_conflict"),
     )
-    lake.append(EVENTS_CLEANED, events.where(is_new))
+    lake.append(EVENTS_CLEANED, events.where(is_new), run=work.run)
     return addition.get
 
 
@@ -701,7 +705,7 @@ def rebuild(lake: Bucket, index: Index, days: set[str]) -> None:
     events = latest_versions(copies, lake.rows(EVENTS_CLEANED, []))
     tables = (EVENTS_CLEANED, EVENT_CUBE, DAILY_VISITORS)
     side_by_side(lake.delete, [table.day(day) for table in tables for day in days])
-    lake.append(EVENTS_CLEANED, events.withColumn("object", F.lit(REBUILT)))
+    lake.append(EVENTS_CLEANED, events, run=REBUILT)
 
 
 # --- Gold: a cube of hours, the visitors of days, and what is computed from them ----------------------------
@@ -709,31 +713,30 @@ def rebuild(lake: Bucket, index: Index, days: set[str]) -> None:
 UNCATEGORIZED = "uncategorized"
 
 
-def renew_cube(lake: Bucket, work: Work, days: set[str]) -> None:
-    """Compute cube and visitors anew from silver: those of the objects in hand, and those of rebuilt days."""
-    own = {one.placement["object"] for one in work.objects.values()}
+def renew_cube(lake: Bucket, days: set[str], run: str) -> None:
+    """Compute cube and visitors of these days anew, from what this run has in silver."""
 
-    def renewed(table: Table) -> list[str]:
-        files = lake.files(table, days - work.days)
-        in_hand = [uri for uri in files if uri.split("/object=")[1].split("/")[0] in own]
-        return in_hand + lake.files(table, work.days)
+    def own(table: Table) -> list[str]:
+        return [uri for uri in lake.files(table, days) if f"/run={run}/" in uri]
 
-    stale = renewed(EVENT_CUBE) + renewed(DAILY_VISITORS)
-    side_by_side(lake.delete, [uri.removeprefix(f"{lake.root}/") for uri in stale])
-    events = lake.rows(EVENTS_CLEANED, renewed(EVENTS_CLEANED))
-    lake.append(EVENT_CUBE, with_day_folders(event_cube(events, "object")))
+    side_by_side(
+        lake.delete, [uri.removeprefix(f"{lake.root}/") for uri in own(EVENT_CUBE) + own(DAILY_VISITORS)]
+    )
+    events = lake.rows(EVENTS_CLEANED, own(EVENTS_CLEANED)).drop("run")
+    lake.append(EVENT_CUBE, with_day_folders(event_cube(events)), run=run)
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns.names
     known = lake.rows(DAILY_VISITORS, lake.files(DAILY_VISITORS, days))  # Many more: they only pass by.
     seen_again = known.join(F.broadcast(seen), columns, "left_semi").select(*columns)
-    lake.append(DAILY_VISITORS, with_day_folders(seen.join(F.broadcast(seen_again), columns, "left_anti")))
+    new = seen.join(F.broadcast(seen_again), columns, "left_anti")
+    lake.append(DAILY_VISITORS, with_day_folders(new), run=run)
     seen.unpersist()
 
 
-def event_cube(events: DataFrame, *by: str) -> DataFrame:
+def event_cube(events: DataFrame) -> DataFrame:
     """Silver -> additive counts by hour, product, category and event type; revenue is that of purchases."""
     revenue = F.sum(F.when(F.col("event_type") == "purchase", F.col("price") * F.col("quantity")))
     category = F.coalesce("category", F.lit(UNCATEGORIZED)).alias("category")
-    return events.groupBy("event_date", "event_hour", "product_id", category, "event_type", *by).agg(
+    return events.groupBy("event_date", "event_hour", "product_id", category, "event_type").agg(
         F.count("*").alias("event_count"),
         F.coalesce(F.sum("quantity"), F.lit(0)).cast("bigint").alias("quantity"),
         exact_revenue(F.coalesce(revenue, F.lit(0))).alias("revenue"),
@@ -741,10 +744,9 @@ def event_cube(events: DataFrame, *by: str) -> DataFrame:
 
 
 def daily_visitors(events: DataFrame) -> DataFrame:
-    """Silver -> its distinct users and sessions of each day, each with one object that has them."""
+    """Silver -> its distinct users and sessions of each day."""
     visitor = F.explode(F.create_map(F.lit("user"), "user_id", F.lit("session"), "session_id"))
-    visitors = events.select("event_date", "object", visitor.alias("visitor_type", "visitor_id"))
-    return visitors.groupBy(*DAILY_VISITORS.columns.names).agg(F.min("object").alias("object"))
+    return events.select("event_date", visitor.alias("visitor_type", "visitor_id")).distinct()
 
 
 GOLD: dict[str, tuple[str, Callable[[DataFrame], DataFrame]]] = {}
@@ -885,11 +887,13 @@ class TooManyRejected(Exception):
 class Work:
     """What a run has in hand."""
 
+    run: str  # the name of its folders
     objects: dict[str, RawObject]
     days: set[str]  # to compute anew from bronze
 
     def note(self, lake: Bucket) -> None:
-        noted = {"objects": [asdict(one) for one in self.objects.values()], "days": sorted(self.days)}
+        objects = [asdict(one) for one in self.objects.values()]
+        noted = {"run": self.run, "objects": objects, "days": sorted(self.days)}
         lake.write(NOTE, json.dumps(noted).encode())
 
 
@@ -915,8 +919,10 @@ def find_work(lake: Bucket, index: Index, raw: Bucket, handed: set[str], compact
     }
     for uri in sorted(unreadable):
         print(f"{uri} is left out: it has just been deleted, or Hadoop cannot open a key like this.")
-    work = Work({uri: listed[uri] for uri in sorted(new - unreadable)}, set(noted["days"]))
-    work.days.update(*(held[uri].days for uri in left.keys() & held.keys() - listed.keys()))
+    objects = {uri: listed[uri] for uri in sorted(new - unreadable)}
+    run = noted.get("run") or next((one.id for one in objects.values()), REBUILT)
+    work = Work(run, objects, set(noted["days"]))
+    work.days.update(*(held[uri].days for uri in left.keys() & held.keys() - objects.keys()))
     closed = [str(datetime.now(UTC).date() - timedelta(days=back + 1)) for back in range(compact_days)]
     work.days.update(
         day for day in closed if any(REBUILT not in uri for uri in lake.files(EVENTS_CLEANED, [day]))
@@ -983,7 +989,9 @@ def run(
         days_appended=sorted(days - work.days),
         days_rebuilt=sorted(work.days),
     )
-    renew_cube(lake, work, days)
+    renew_cube(lake, days - work.days, work.run)
+    if work.days:
+        renew_cube(lake, work.days, REBUILT)
     write_gold(lake, days)
     summarise("gold", began, days=sorted(days))
     if sum(rejected) * 100 > max_rejected_percent * sum(lines):
