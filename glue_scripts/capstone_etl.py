@@ -26,7 +26,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -333,14 +333,15 @@ class Bucket:
 
     def read(self, path: str) -> bytes | None:
         """The content of a small object, None if there is none."""
-        stream = self._if_there(self._files.open, path)
-        return stream and bytes(stream.readAllBytes())
+        if stream := self._if_there(self._files.open, path):
+            with closing(stream):
+                return bytes(stream.readAllBytes())
+        return None
 
     def write(self, path: str, content: bytes) -> None:
         """Put a small object there, in place of any other: one PUT, when the stream is closed."""
-        stream = self._files.create(self._path(path), True)
-        stream.write(bytearray(content))
-        stream.close()
+        with closing(self._files.create(self._path(path), True)) as stream:
+            stream.write(bytearray(content))
 
     def is_object(self, uri: str) -> bool:
         """Whether Hadoop finds an object there. It knows no keys with `//` or `/../` in them."""
@@ -925,7 +926,9 @@ def find_work(lake: Bucket, index: Index, raw: Bucket, handed: set[str], compact
     work.days.update(*(held[uri].days for uri in left.keys() & held.keys() - objects.keys()))
     closed = [str(datetime.now(UTC).date() - timedelta(days=back + 1)) for back in range(compact_days)]
     work.days.update(
-        day for day in closed if any(REBUILT not in uri for uri in lake.files(EVENTS_CLEANED, [day]))
+        day
+        for day in closed
+        if any(f"/run={REBUILT}/" not in uri for uri in lake.files(EVENTS_CLEANED, [day]))
     )
     if work.objects or work.days or left:
         work.note(lake)
