@@ -892,6 +892,9 @@ class Work:
     objects: dict[str, RawObject]
     days: set[str]  # to compute anew from bronze
 
+    def total(self, name: str) -> int:
+        return sum(getattr(one, name) for one in self.objects.values())
+
     def note(self, lake: Bucket) -> None:
         objects = [asdict(one) for one in self.objects.values()]
         noted = {"run": self.run, "objects": objects, "days": sorted(self.days)}
@@ -952,29 +955,45 @@ def run(
     raw, lake = Bucket(spark, f"s3://{source_bucket}"), Bucket(spark, f"s3://{analytics_bucket}")
     index = Index(lake)
     work = find_work(lake, index, raw, handed_over(glue_context, source_bucket), compact_days)
-    judged = timed(judged_lines(spark, work.objects)).persist()
+    judged = take_in(lake, index, work, began)
+    if work.objects or work.days:
+        refine(lake, index, work, judged)
+    rejected, lines = work.total("rejected"), work.total("lines")
+    if rejected * 100 > max_rejected_percent * lines:
+        raise TooManyRejected(
+            f"{rejected} of {lines} lines were rejected ({rejected / lines:.2%}), more than "
+            f"--MAX_REJECTED_PERCENT {max_rejected_percent:g}. See why in events_rejected. Then deliver the "
+            "objects again, mended, or start the job with a higher percentage: until then each run reads "
+            "them again."
+        )
+    lake.delete(NOTE)
+
+
+def take_in(lake: Bucket, index: Index, work: Work, began: float) -> DataFrame:
+    """Bring the objects in hand to bronze; returns their lines, judged and timed."""
+    judged = timed(judged_lines(lake.spark, work.objects)).persist()
     if work.objects:
         write_bronze(lake, judged, work.objects)
-    lines, rejected, newest = (
-        [getattr(one, name) for one in work.objects.values()] for name in ("lines", "rejected", "newest")
-    )
-    began = summarise(
+        for uri, before in index.held(work.objects).items():
+            work.days |= work.objects[uri].days_changed_since(before)
+        work.note(lake)
+        index.put(work.objects)
+    newest = max((one.newest for one in work.objects.values()), default=0)
+    summarise(
         "bronze",
         began,
-        files=len(lines),
-        rows_in=sum(lines),
-        accepted=sum(lines) - sum(rejected),
-        rejected=sum(rejected),
-        newest_event_age_seconds=int(time()) - max(newest) if any(newest) else None,
+        files=len(work.objects),
+        rows_in=work.total("lines"),
+        accepted=work.total("accepted"),
+        rejected=work.total("rejected"),
+        newest_event_age_seconds=int(time()) - newest if newest else None,
     )
-    if not work.objects and not work.days:
-        lake.delete(NOTE)
-        return
-    for uri, before in index.held(work.objects).items():
-        work.days |= work.objects[uri].days_changed_since(before)
-    work.note(lake)
-    index.put(work.objects)
+    return judged
 
+
+def refine(lake: Bucket, index: Index, work: Work, judged: DataFrame) -> None:
+    """Bring silver and gold up to date with what is in hand."""
+    began = monotonic()
     addition = append_new_events(lake, judged, work)
     judged.unpersist()
     if addition["days_in_conflict"]:
@@ -982,29 +1001,22 @@ def run(
         work.note(lake)
     if work.days:
         rebuild(lake, index, work.days)
-    days = work.days.union(*(one.days for one in work.objects.values()))
-    began = summarise(
+    added_to = {day for one in work.objects.values() for day in one.days} - work.days
+    summarise(
         "silver",
         began,
         inserted=addition["inserted"],
         corrected=addition["corrected"],
-        duplicates=sum(lines) - sum(rejected) - addition["inserted"] - addition["corrected"],
-        days_appended=sorted(days - work.days),
+        duplicates=work.total("accepted") - addition["inserted"] - addition["corrected"],
+        days_appended=sorted(added_to),
         days_rebuilt=sorted(work.days),
     )
-    renew_cube(lake, days - work.days, work.run)
+    began = monotonic()
+    renew_cube(lake, added_to, work.run)
     if work.days:
         renew_cube(lake, work.days, REBUILT)
-    write_gold(lake, days)
-    summarise("gold", began, days=sorted(days))
-    if sum(rejected) * 100 > max_rejected_percent * sum(lines):
-        raise TooManyRejected(
-            f"{sum(rejected)} of {sum(lines)} lines were rejected ({sum(rejected) / sum(lines):.2%}), more "
-            f"than --MAX_REJECTED_PERCENT {max_rejected_percent:g}. See why in events_rejected. Then deliver "
-            "the objects again, mended, or start the job with a higher percentage: until then each run reads "
-            "them again."
-        )
-    lake.delete(NOTE)
+    write_gold(lake, added_to | work.days)
+    summarise("gold", began, days=sorted(added_to | work.days))
 
 
 def configure(spark: SparkSession) -> None:
@@ -1026,11 +1038,9 @@ def configure(spark: SparkSession) -> None:
         spark.conf.set(name, value)
 
 
-def summarise(layer: str, began: float, **counts: Any) -> float:
-    """Print a line of JSON, which CloudWatch's metric filters can read as well; returns the time."""
-    now = monotonic()
-    print(json.dumps({"layer": layer, **counts, "seconds": round(now - began, 2)}), flush=True)
-    return now
+def summarise(layer: str, began: float, **counts: Any) -> None:
+    """Print a line of JSON, which CloudWatch's metric filters can read as well."""
+    print(json.dumps({"layer": layer, **counts, "seconds": round(monotonic() - began, 2)}), flush=True)
 
 
 def number(arguments: dict[str, str], name: str, default: float, greatest: float, spelling: str) -> float:
