@@ -910,7 +910,7 @@ def find_work(lake: Bucket, index: Index, raw: Bucket, handed: set[str], compact
     listed, noted = list_raw_objects(raw), json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
     left = {one["uri"]: RawObject(**one) for one in noted["objects"]}
     held = index.held(listed.keys() | left.keys())
-    if not held and not left and lake.objects("bronze"):
+    if not held and not left and not lake.objects(index.folder) and lake.objects("bronze"):
         raise RuntimeError(
             f"{lake.root}/bronze was written by an older version of this job, which kept other records. To "
             "compute all tables anew from the raw objects, delete bronze/, silver/, gold/, _pending/ and "
