@@ -112,6 +112,10 @@ class Store:
         self.client = client
         self._connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc)
 
+    def another(self) -> Store:
+        """The same store on a connection of its own, for another thread."""
+        return Store(self.endpoint_url, self.gate, self.client)
+
     @property
     def spark_settings(self) -> dict[str, str]:
         """Settings for a Spark session whose s3:// is this store, by way of S3A and the gate."""
@@ -120,6 +124,10 @@ class Store:
     def put(self, uri: str, content: bytes, modified: datetime | None = None) -> None:
         """Write an object: in a second of its own, unless it is to have been modified at another time."""
         self._request("PUT", uri.removeprefix("s3://"), content, modified)
+
+    def get(self, uri: str) -> bytes:
+        """Read an object."""
+        return self._request("GET", uri.removeprefix("s3://"))
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Delete these objects."""
@@ -140,7 +148,7 @@ class Store:
     def content(self, bucket: str, prefix: str = "") -> Content:
         """What `put_back` takes."""
         return {
-            key: (listed, self._request("GET", f"{bucket}/{key}"))
+            key: (listed, self.get(f"s3://{bucket}/{key}"))
             for key, listed in self.objects(bucket, prefix).items()
         }
 

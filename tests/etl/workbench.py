@@ -158,4 +158,14 @@ def rows_of_table(lake: Mapping[str, bytes], table: str) -> list[oracle.Row]:
             for name in etl.TABLES[table].partitions:
                 part = part.append_column(name, pa.repeat(int(folders[name]), len(part)))
             parts.append(part)
-    return oracle.rows_of(table, pa.concat_tables(parts)) if parts else []
+    rows = oracle.rows_of(table, pa.concat_tables(parts)) if parts else []
+    return added_up(rows) if table == "gold.event_cube" else rows
+
+
+def added_up(cube: list[oracle.Row]) -> list[oracle.Row]:
+    """The cube as queries use it: counts, quantities and revenue of several raw objects in one row."""
+    sums: dict[oracle.Row, oracle.Row] = {}
+    for row in cube:
+        key, counts = (*row[:5], *row[8:]), row[5:8]
+        sums[key] = tuple(map(sum, zip(sums[key], counts, strict=True))) if key in sums else counts
+    return [(*key[:5], *counts, *key[5:]) for key, counts in sums.items()]
