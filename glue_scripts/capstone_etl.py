@@ -848,7 +848,8 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
     paths = {name: f"{name.replace('.', '/')}/{name}.parquet" for name in GOLD}
     before = dict(zip(paths, side_by_side(lake.read, paths.values()), strict=True))
     if None in before.values():
-        days = {"-".join(re.findall(r"=(\d+)/", uri)[:3]) for uri, *_ in lake.objects(EVENT_CUBE.location)}
+        cube = lake.objects(EVENT_CUBE.location)
+        days = days.union("-".join(re.findall(r"=(\d+)/", uri)[:3]) for uri, *_ in cube)
     replaced = pa.array(map(date.fromisoformat, days), pa.date32())
 
     def write(name: str) -> None:
