@@ -1,6 +1,6 @@
 """The job's protocol as a model: folders, short runs, random histories, a crash at any change of the store.
 
-For: telling within seconds whether the rules of `glue_scripts/capstone_etl.py` suffice, before they are coded.
+For: telling within seconds whether the rules of `glue_scripts/capstone_etl.py` suffice before they are code.
 Not for: the code itself; the tests of killed runs hold that to the same on S3.
 
 A store maps keys to rows. A key stands for a folder: replacing it is delete, half, whole (three points to die
@@ -217,7 +217,7 @@ def difference(store: Store, delivered: Raw) -> str:
 
 
 def history(seed: int, left_out: str = "") -> tuple[int, str]:
-    """Tell a random history. Returns how many runs crashed, and the first difference that a finished one left."""
+    """Tell a random history; returns how many runs crashed, and what the first wrong table was after one."""
     draw, store, bookmark = random.Random(seed), Store(), dict[int, int]()
     raw: Raw = {}
     delivered: Raw = {}
