@@ -344,7 +344,7 @@ class Bucket:
             stream.write(bytearray(content))
 
     def is_object(self, uri: str) -> bool:
-        """Whether Hadoop finds an object there. It knows no keys with `//` or `/../` in them."""
+        """Whether Hadoop finds an object there (URI or path). It knows no keys with `//` or `/../` in them."""
         status = self._if_there(self._files.getFileStatus, uri.removeprefix(f"{self.root}/"))
         return bool(status and status.isFile())
 
@@ -843,9 +843,14 @@ def exact_revenue(total: Column) -> Column:
     return F.when(total.isNotNull() & fits.isNull(), F.raise_error(message)).otherwise(fits)
 
 
+def gold_object(name: str) -> str:
+    """The one object that a gold table is."""
+    return f"{name.replace('.', '/')}/{name}.parquet"
+
+
 def write_gold(lake: Bucket, days: set[str]) -> None:
     """Replace these days in the gold tables; all days of all of them where one of them is missing."""
-    paths = {name: f"{name.replace('.', '/')}/{name}.parquet" for name in GOLD}
+    paths = {name: gold_object(name) for name in GOLD}
     before = dict(zip(paths, side_by_side(lake.read, paths.values()), strict=True))
     if None in before.values():
         cube = lake.objects(EVENT_CUBE.location)
@@ -934,13 +939,18 @@ def find_work(lake: Bucket, index: Index, raw: Bucket, handed: set[str], compact
         for day in closed
         if any(f"/run={REBUILT}/" not in uri for uri in lake.files(EVENTS_CLEANED, [day]))
     )
+    half_done = [one for uri, one in left.items() if uri in objects or uri not in held]
+    delete_bronze(lake, half_done)  # before the note that tells of them is replaced
     if work.objects or work.days or left:
         work.note(lake)
-    stale = [
-        one for one in (*left.values(), *held.values()) if one.uri in work.objects or one.uri not in held
-    ]
-    side_by_side(lake.delete, {one.own_folder(table) for one in stale for table in (EVENTS, EVENTS_REJECTED)})
+    delete_bronze(lake, [one for uri, one in held.items() if uri in objects])
     return work
+
+
+def delete_bronze(lake: Bucket, objects: list[RawObject]) -> None:
+    side_by_side(
+        lake.delete, {one.own_folder(table) for one in objects for table in (EVENTS, EVENTS_REJECTED)}
+    )
 
 
 def run(
@@ -957,7 +967,8 @@ def run(
     index = Index(lake)
     work = find_work(lake, index, raw, handed_over(glue_context, source_bucket), compact_days)
     judged = take_in(lake, index, work, began)
-    if work.objects or work.days:
+    is_gold_whole = all(side_by_side(lake.is_object, map(gold_object, GOLD))) or not any(index.values())
+    if work.objects or work.days or not is_gold_whole:
         refine(lake, index, work, judged)
     rejected, lines = work.total("rejected"), work.total("lines")
     if rejected * 100 > max_rejected_percent * lines:
