@@ -344,7 +344,7 @@ class Bucket:
             stream.write(bytearray(content))
 
     def is_object(self, uri: str) -> bool:
-        """Whether Hadoop finds an object there (URI or path). It knows no keys with `//` or `/../` in them."""
+        """Whether Hadoop finds an object there; it knows no keys with `//` or `/../` in them."""
         status = self._if_there(self._files.getFileStatus, uri.removeprefix(f"{self.root}/"))
         return bool(status and status.isFile())
 
@@ -853,8 +853,8 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
     paths = {name: gold_object(name) for name in GOLD}
     before = dict(zip(paths, side_by_side(lake.read, paths.values()), strict=True))
     if None in before.values():
-        cube = lake.objects(EVENT_CUBE.location)
-        days = days.union("-".join(re.findall(r"=(\d+)/", uri)[:3]) for uri, *_ in cube)
+        counted = [uri for uri, *_ in lake.objects(EVENT_CUBE.location)]
+        days = days.union("-".join(re.findall(r"=(\d+)/", uri)[:3]) for uri in counted)
     replaced = pa.array(map(date.fromisoformat, days), pa.date32())
 
     def write(name: str) -> None:
