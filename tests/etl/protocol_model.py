@@ -1,39 +1,68 @@
-"""The job's protocol as a model: folders, short runs, random histories, a crash at any change of the store.
+"""The job's protocol as a model, against random histories with a crash at any change of the store.
 
-For: telling within seconds whether the rules of `glue_scripts/capstone_etl.py` suffice before they are code.
-Not for: the code itself; the tests of killed runs hold that to the same on S3.
+For: what no test of the real job can afford, some thousand crashes in a second. It follows `find_work`,
+`take_in` and `refine` of `glue_scripts/capstone_etl.py`: a change of the protocol is tried here first.
+Not for: what the steps compute. Here an event is a number, with a payload and a visitor.
 
-A store maps keys to rows. A key stands for a folder: replacing it is delete, half, whole (three points to die
-at). Single objects (note, index, gold) are replaced at once, as a PUT does. New objects are told by the
-bookmark, unless Glue's reader fails, which is drawn, and by the listing against the index. Compaction,
-bookmark resets, expired raw objects and gold objects that somebody deleted are drawn, too.
+A store maps keys to rows. A key stands for a folder: rows appear in it file by file, and a run can die in
+between. Single objects (note, index, gold) are replaced at once, as a PUT does. What is new is told by the
+bookmark, unless Glue's reader fails, and by the listing against the index. Compaction, bookmark resets,
+expired raw objects and tables of gold that somebody deleted are drawn, too.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-Row = tuple[Any, ...]
-Raw = dict[int, tuple[int, list[Row]]]
-"""Object -> its version, and rows (identity, payload, day, visitor)."""
-
-RULES = ("noted objects", "noted days", "noted run", "all own rows")
-"""What can be left out of a run, to see that the check finds it."""
-
+# What can be left out of a run, to see that the check finds it.
+RULES = {
+    "objects": "what a killed run had in hand is taken in again, whatever bookmark and listing say",
+    "days": "days to be rebuilt stand in the note",
+    "run": "the note tells the run's name, and the next run goes on under it",
+    "own rows": "cube and visitors come from all that the run has in silver, also from what a killed one had",
+    "other visitors": "who is a visitor in another run's folder is none in this one's",
+    "bronze in part": "what a killed run may have written to bronze in part is deleted",
+    "noted first": "it is deleted before another note takes the place of the one that names it",
+    "note first": "the note is written before anything else is changed",
+    "all of gold": "where one gold table is missing, all of them are computed from the whole cube",
+}
 REBUILT = "rebuilt"
+
+Key = tuple[Any, ...]
 
 
 class Crash(BaseException):
-    """The run was killed."""
+    """The run ended here."""
 
 
-class Store(dict[tuple[Any, ...], Any]):
-    """Folders and objects; `budget` more changes until the crash."""
+class Row(NamedTuple):
+    identity: int
+    day: int
+    payload: str
+    visitor: str
 
-    budget: int | None = None
+
+class Raw(NamedTuple):
+    """A raw object as it was last uploaded; also what bronze holds of one, as index and note tell it."""
+
+    version: int
+    arrival: int
+    rows: tuple[Row, ...]
+
+    def of_day(self, day: int) -> list[Row]:
+        return sorted(row for row in self.rows if row.day == day)
+
+    @property
+    def days(self) -> set[int]:
+        return {row.day for row in self.rows}
+
+
+class Store(dict[Key, Any]):
+    budget: int | None = None  # of changes, until the run is killed
 
     def step(self) -> None:
         if self.budget is not None:
@@ -41,226 +70,234 @@ class Store(dict[tuple[Any, ...], Any]):
                 raise Crash
             self.budget -= 1
 
-    def drop(self, *key: Any) -> None:
+    def drop(self, key: Key) -> None:
         if key in self:
             self.step()
             del self[key]
 
-    def add(self, rows: Iterable[Row], *key: Any) -> None:
-        """Rows appear file by file."""
-        before, rows = self.get(key, []), list(rows)
-        for part in (rows[: len(rows) // 2], rows) if len(rows) > 1 else (rows,):
-            if part:
-                self.step()
-                self[key] = [*before, *part]
+    def append(self, key: Key, rows: Iterable[Any]) -> None:
+        for row in rows:
+            self.step()
+            self[key] = [*self.get(key, ()), row]
 
-    def put(self, value: Any, *key: Any) -> None:
+    def put(self, key: Key, value: Any) -> None:
         self.step()
         self[key] = value
 
-    def of_day(self, table: str, day: str) -> dict[tuple[Any, ...], list[Row]]:
-        return {key: rows for key, rows in self.items() if key[:2] == (table, day)}
+    def below(self, *beginning: Any) -> list[tuple[Key, Any]]:
+        return [(key, value) for key, value in self.items() if key[: len(beginning)] == beginning]
 
 
-def latest_versions(rows: Iterable[Row]) -> dict[tuple[Any, str], tuple[Any, str]]:
-    """Rows (object, identity, payload, day, visitor) -> (identity, day): payload and visitor of the last."""
-    latest: dict[tuple[Any, str], Any] = {}
-    for order, identity, payload, day, visitor in rows:
-        latest[identity, day] = max(latest.get((identity, day), ((-1, -1), "")), ((order, payload), visitor))
-    return {key: (version[1], visitor) for key, (version, visitor) in latest.items()}
+Copy = tuple[tuple[int, int], Row]
+"""A row, after arrival and name of the object that delivered it."""
 
 
-def run(
-    store: Store, raw: Raw, bookmark: dict[int, int], reader_fails: bool, compacted: set[str], left_out: str
-) -> None:
-    """One run, as `run` in the script: find the work, take in, refine."""
-    index = {key[1]: entry for key, entry in store.items() if key[0] == "index"}  # version, rows by day
-    noted_run, noted_objects, noted_days = store.get(("note",), (None, [], []))
-    new = {one for one, (version, _) in raw.items() if one not in index or index[one][0] != version}
-    if not reader_fails:
-        new |= {one for one, (version, _) in raw.items() if bookmark.get(one) != version}
-    if left_out != "noted objects":
-        new |= raw.keys() & set(noted_objects)
-    objects = sorted(new)
-    own = noted_run if noted_run is not None and left_out != "noted run" else min(objects, default=REBUILT)
-    days = set(noted_days) if left_out != "noted days" else set()
-    days |= {day for day in compacted if any(key[2] != REBUILT for key in store.of_day("silver", day))}
-    for one in noted_objects:  # expired since
-        if one not in objects and one in index:
-            days |= index[one][1].keys()
-
-    def note() -> None:
-        store.put((own, objects, sorted(days)), "note")
-
-    if objects or days or noted_objects:
-        note()
-    for one in {*objects, *noted_objects}:
-        if one in objects or one not in index:
-            store.drop("bronze", one)
-    delivered = {one: by_day(raw[one][1]) for one in objects}
-    for one in objects:
-        store.add(raw[one][1], "bronze", one)
-        if one in index:
-            before = index[one][1]
-            days |= {
-                day
-                for day in before.keys() | delivered[one].keys()
-                if before.get(day) != delivered[one].get(day)
-            }
-    if not objects and not days:
-        store.drop("note")
-        return
-    note()
-    for one in objects:
-        store.put((raw[one][0], delivered[one]), "index", one)
-    added_to = append_new_events(store, raw, objects, own, days)
-    note()
-    rebuild(store, days)
-    for day, run_id in [(day, own) for day in added_to - days] + [(day, REBUILT) for day in days]:
-        renew_cube(store, day, run_id, left_out)
-    write_gold(store, added_to | days)
-    store.drop("note")
-    store.step()
-    bookmark.update({one: version for one, (version, _) in raw.items()})
+def latest(copies: Iterable[Copy]) -> dict[tuple[int, int], Row]:
+    """Each event once: the latest arrival wins, then the last name, then the greatest payload."""
+    events: dict[tuple[int, int], tuple[Any, Row]] = {}
+    for delivery, row in copies:
+        key, order = (row.identity, row.day), (delivery, row.payload)
+        if key not in events or order > events[key][0]:
+            events[key] = (order, row)
+    return {key: row for key, (_, row) in events.items()}
 
 
-def by_day(rows: list[Row]) -> dict[str, list[Row]]:
-    days: dict[str, list[Row]] = {}
-    for row in sorted(rows):
-        days.setdefault(row[2], []).append(row)
-    return days
+@dataclass
+class World:
+    """Buckets and a bookmark; `run` leaves out the rule of that name."""
 
+    without: str = ""
+    store: Store = field(default_factory=Store)
+    raw: dict[int, Raw] = field(default_factory=dict)
+    bookmark: dict[int, int] = field(default_factory=dict)
 
-def append_new_events(store: Store, raw: Raw, objects: list[int], own: Any, days: set[str]) -> set[str]:
-    """Silver of the run's own folders; adds days in conflict to `days`. Returns all days of the delivery."""
-    delivered = latest_versions((one, *row) for one in objects for row in raw[one][1])
-    fresh: dict[str, list[Row]] = {}
-    conflicts = set()
-    for (identity, day), (payload, visitor) in sorted(delivered.items()):
-        if day not in days:
-            held = {
-                row[1] for rows in store.of_day("silver", day).values() for row in rows if row[0] == identity
-            }
-            if not held:
-                fresh.setdefault(day, []).append((identity, payload, visitor))
-            elif held != {payload}:
+    @property
+    def index(self) -> dict[int, Raw]:
+        return {key[1]: one for key, one in self.store.below("index")}
+
+    def run(self, *, reader_fails: bool, compacted: set[int], too_many_rejected: bool) -> None:
+        store, index = self.store, self.index
+        run, left, noted_days = store.get(("note",), ("", {}, set()))
+        new = {o for o, one in self.raw.items() if o not in index or index[o].version != one.version}
+        if not reader_fails:
+            new |= {o for o, one in self.raw.items() if self.bookmark.get(o) != one.version}
+        if self.without != "objects":
+            new |= left.keys() & self.raw.keys()
+        work = {o: self.raw[o] for o in sorted(new)}
+        days = set() if self.without == "days" else set(noted_days)
+        days |= {day for o in left.keys() & index.keys() - work.keys() for day in index[o].days}
+        days |= {day for day in compacted if any(key[2] != REBUILT for key, _ in store.below("silver", day))}
+        if not run or self.without == "run":
+            run = next((str(o) for o in work), REBUILT)
+
+        def note() -> None:
+            store.put(("note",), (run, work, set(days)))
+
+        def delete_from_bronze(objects: dict[int, Raw]) -> None:
+            for o, one in objects.items():
+                if o in work or o not in index:
+                    store.drop(("bronze", o, one.arrival))
+
+        if self.without == "noted first":
+            note()
+        if self.without != "bronze in part":
+            delete_from_bronze(left)
+        if (work or days or left) and self.without != "note first":
+            note()
+        delete_from_bronze(index)
+        for o, one in work.items():
+            store.append(("bronze", o, one.arrival), one.rows)
+        for o in work.keys() & index.keys():
+            held = index[o].days | work[o].days
+            days |= {day for day in held if index[o].of_day(day) != work[o].of_day(day)}
+        if work:
+            note()
+        for o, one in work.items():
+            store.put(("index", o), one)
+        if work or days or self.lacks_gold:
+            self.refine(run, work, days, note)
+        if too_many_rejected:
+            raise Crash
+        store.drop(("note",))
+        store.step()
+        self.bookmark |= {o: one.version for o, one in self.raw.items()}
+
+    def refine(self, run: str, work: dict[int, Raw], days: set[int], note: Callable[[], None]) -> None:
+        store = self.store
+        delivered = latest(((one.arrival, o), row) for o, one in work.items() for row in one.rows)
+        fresh: dict[int, list[Row]] = {}
+        conflicts = set()
+        for (identity, day), row in delivered.items():
+            held = [one for _, rows in store.below("silver", day) for one in rows if one.identity == identity]
+            if day not in days and not held:
+                fresh.setdefault(day, []).append(row)
+            elif day not in days and any(one.payload != row.payload for one in held):
                 conflicts.add(day)
-    for day, rows in fresh.items():
-        store.add(rows, "silver", day, own)
-    days |= conflicts
-    return {day for _, day in delivered}
+        for day, rows in fresh.items():
+            store.append(("silver", day, run), rows)
+        if conflicts:
+            days |= conflicts
+            note()
+        for day in days:
+            self.rebuild(day)
+        added_to = {day for one in work.values() for day in one.days} - days
+        for day in added_to:
+            own = store.get(("silver", day, run), [])
+            self.renew(day, run, fresh.get(day, []) if self.without == "own rows" else own)
+        for day in days:
+            self.renew(day, REBUILT, store.get(("silver", day, REBUILT), []))
+        self.write_gold(added_to | days)
 
-
-def rebuild(store: Store, days: set[str]) -> None:
-    """Silver of these days from bronze, as far as the index has it."""
-    for day in days:
-        deliverers = [key[1] for key, entry in store.items() if key[0] == "index" and day in entry[1]]
-        rows = [(one, *row) for one in deliverers for row in store.get(("bronze", one), ()) if row[2] == day]
-        events = [(identity, *version) for (identity, _), version in sorted(latest_versions(rows).items())]
+    def rebuild(self, day: int) -> None:
+        store = self.store
+        held = {(o, one.arrival): store.get(("bronze", o, one.arrival), ()) for o, one in self.index.items()}
+        copies = [((arrival, o), row) for (o, arrival), rows in held.items() for row in rows]
         for table in ("silver", "cube", "visitors"):
-            for key in store.of_day(table, day):
-                store.drop(*key)
-        store.add(events, "silver", day, REBUILT)
+            for key, _ in store.below(table, day):
+                store.drop(key)
+        rows = [row for row in latest(copies).values() if row.day == day]
+        store.append(("silver", day, REBUILT), rows)
+
+    def renew(self, day: int, run: str, own: list[Row]) -> None:
+        store = self.store
+        store.drop(("cube", day, run))
+        store.drop(("visitors", day, run))
+        store.append(("cube", day, run), Counter(row.payload for row in own).items())
+        seen = {row.visitor for row in own}
+        if self.without != "other visitors":
+            seen -= {visitor for _, visitors in store.below("visitors", day) for visitor in visitors}
+        store.append(("visitors", day, run), sorted(seen))
+
+    @property
+    def lacks_gold(self) -> bool:
+        return bool(self.index) and len(self.store.below("gold")) < 2
+
+    def write_gold(self, days: set[int]) -> None:
+        store = self.store
+        if self.lacks_gold and self.without != "all of gold":
+            days = days | {key[1] for key, _ in store.below("cube")}
+        counts = {key: n for key, n in store.get(("gold", "counts"), {}).items() if key[0] not in days}
+        visitors = {day: n for day, n in store.get(("gold", "visitors"), {}).items() if day not in days}
+        for day in days:
+            for _, rows in store.below("cube", day):
+                for payload, n in rows:
+                    counts[day, payload] = counts.get((day, payload), 0) + n
+            found = sum(len(rows) for _, rows in store.below("visitors", day))
+            visitors |= {day: found} if found else {}
+        store.put(("gold", "counts"), counts)
+        store.put(("gold", "visitors"), visitors)
+
+    def check(self) -> None:
+        """Raises AssertionError unless each layer is what follows from all that was delivered."""
+        store, index = self.store, self.index
+        assert index.items() >= self.raw.items(), "index"
+        bronze = {key[1:]: sorted(rows) for key, rows in store.below("bronze")}
+        assert bronze == {(o, one.arrival): sorted(one.rows) for o, one in index.items() if one.rows}, (
+            "bronze"
+        )
+        events = latest(((one.arrival, o), row) for o, one in index.items() for row in one.rows).values()
+        silver = sorted(row for _, rows in store.below("silver") for row in rows)
+        assert [row[:3] for row in silver] == sorted(row[:3] for row in events), "silver"
+        counts = Counter((row.day, row.payload) for row in events)
+        visitors = Counter(day for day, _ in {(row.day, row.visitor) for row in silver})
+        assert (store.get(("gold", "counts"), {}), store.get(("gold", "visitors"), {})) == (counts, visitors)
 
 
-def renew_cube(store: Store, day: str, run_id: Any, left_out: str) -> None:
-    """Counts and visitors of a run's folder of silver. A visitor of a day is in one run's folder only."""
-    for table in ("cube", "visitors"):
-        store.drop(table, day, run_id)
-    events = store.get(("silver", day, run_id), [])
-    if left_out == "all own rows":  # wrong: as if a killed run had appended nothing
-        events = events[-1:]
-    store.add(sorted(Counter(payload for _, payload, _ in events).items()), "cube", day, run_id)
-    known = {visitor for rows in store.of_day("visitors", day).values() for visitor in rows}
-    store.add(sorted({(visitor,) for *_, visitor in events} - known), "visitors", day, run_id)
+def tell(seed: int, without: str = "") -> int:
+    """A history, checked after each run that was not killed. Returns how many were; raises AssertionError."""
+    chance, world, version, crashes = random.Random(seed), World(without), 0, 0
+    names = list(range(8))
+    if chance.random() < 0.6:
+        chance.shuffle(names)  # objects come late, too
 
+    def survives(budget: int | None) -> bool:
+        world.store.budget = budget
+        try:
+            world.run(
+                reader_fails=chance.random() < 0.3,
+                compacted={0} if chance.random() < 0.1 else set(),
+                too_many_rejected=budget is not None and chance.random() < 0.05,
+            )
+        except Crash:
+            return False
+        finally:
+            world.store.budget = None
+        world.check()
+        return True
 
-def write_gold(store: Store, days: set[str]) -> None:
-    """One object a table, put back at once; all days if one table is missing."""
-    if ("gold", "counts") not in store or ("gold", "activity") not in store:
-        days = days | {key[1] for key in store if key[0] in ("cube", "visitors")}
-    counts = {key: n for key, n in store.get(("gold", "counts"), {}).items() if key[0] not in days}
-    activity = {day: n for day, n in store.get(("gold", "activity"), {}).items() if day not in days}
-    for day in days:
-        for rows in store.of_day("cube", day).values():
-            for payload, number in rows:
-                counts[day, payload] = counts.get((day, payload), 0) + number
-        visitors = sum(map(len, store.of_day("visitors", day).values()))
-        if visitors:
-            activity[day] = visitors
-    store.put(counts, "gold", "counts")
-    store.put(activity, "gold", "activity")
-
-
-def difference(store: Store, delivered: Raw) -> str:
-    """In what the store differs from what all objects ever delivered make, "" if in nothing."""
-    events = latest_versions((one, *row) for one, (_, rows) in delivered.items() for row in rows)
-    silver = sorted((day, identity, payload) for (identity, day), (payload, _) in events.items())
-    stored = [(key[1], row[0], row[1]) for key, rows in store.items() if key[0] == "silver" for row in rows]
-    visitors: dict[str, set[str]] = {}
-    for (_, day), (_, visitor) in events.items():
-        visitors.setdefault(day, set()).add(visitor)
-    bronze = sorted((one, *row) for one, (_, rows) in delivered.items() for row in rows)
-    pairs = {
-        "bronze": (
-            sorted((key[1], *row) for key, rows in store.items() if key[0] == "bronze" for row in rows),
-            bronze,
-        ),
-        "silver": (sorted(stored), silver),
-        "counts": (
-            store.get(("gold", "counts"), {}),
-            dict(Counter((day, payload) for day, _, payload in silver)),
-        ),
-        "activity": (store.get(("gold", "activity"), {}), {day: len(who) for day, who in visitors.items()}),
-    }
-    return ", ".join(name for name, (found, wanted) in pairs.items() if found != wanted)
-
-
-def history(seed: int, left_out: str = "") -> tuple[int, str]:
-    """Tell a random history; returns how many runs crashed, and what the first wrong table was after one."""
-    draw, store, bookmark = random.Random(seed), Store(), dict[int, int]()
-    raw: Raw = {}
-    delivered: Raw = {}
-    names, crashes, version = list(range(8)), 0, 0
-    if draw.random() < 0.6:
-        draw.shuffle(names)  # objects come late, too
-    for _ in range(draw.randint(1, 7)):
-        for _ in range(draw.randint(0, 3)):
+    for _ in range(chance.randint(1, 7)):
+        for _ in range(chance.randint(0, 3)):
             version += 1
-            again = raw and (not names or draw.random() < 0.25)
-            if not again and not names:
-                continue
-            one = draw.choice(list(raw)) if again else names.pop(0)
-            kinds = draw.sample(range(4), draw.randint(1 if again else 0, 4))
-            rows = [(kind, draw.randint(0, 2), draw.choice("aaab"), f"v{kind % 3}") for kind in kinds]
-            raw[one] = delivered[one] = (version, rows)
-        if draw.random() < 0.1:
-            bookmark.clear()
+            is_again = world.raw and chance.random() < 0.25
+            o = chance.choice(list(world.raw)) if is_again else names.pop() if names else version + 8
+            rows = {}
+            for _ in range(chance.randint(0, 4)):
+                i = chance.randint(0, 3)
+                rows[i] = Row(i, chance.randint(0, 2), chance.choice("aaab"), f"v{i % 3}")
+            # The keys of some do not tell when they arrived: then it is whenever they were last uploaded.
+            world.raw[o] = Raw(version, version if o % 3 == 0 else o, tuple(rows.values()))
+        if chance.random() < 0.1:
+            world.bookmark.clear()
+        if chance.random() < 0.1:
+            world.store.pop(("gold", chance.choice(("counts", "visitors"))), None)
+        while chance.random() < 0.6 and not survives(chance.randint(0, 40)):
+            crashes += 1
+            if chance.random() < 0.3:
+                expire(world, chance)
+            if chance.random() < 0.3:
+                break  # more objects come before the job is started again
+        else:
+            survives(None)
+    survives(None)
+    return crashes
 
-        def once(draw: random.Random = draw) -> None:
-            compacted = {"a"} if draw.random() < 0.1 else set()
-            run(store, raw, bookmark, draw.random() < 0.3, compacted, left_out)
 
-        if draw.random() < 0.6:
-            store.budget = draw.randint(0, 40)
-            try:
-                once()
-            except Crash:
-                crashes += 1
-                if draw.random() < 0.5:
-                    store.budget = None
-                    continue  # more objects come before the job is started again
-            store.budget = None
-        once()
-        if found := difference(store, delivered):
-            return crashes, found
-        if draw.random() < 0.1:  # somebody deletes a table of gold; the next object mends it
-            store.pop(("gold", draw.choice(["counts", "activity"])), None)
-            version += 1
-            one = draw.choice(list(raw)) if raw else 0
-            raw[one] = delivered[one] = (version, raw.get(one, (0, []))[1])
-            once()
-        for one in draw.sample(list(raw), len(raw) // 4):  # what was taken in may expire
-            del raw[one]
-    once()
-    return crashes, difference(store, delivered)
+def expire(world: World, chance: random.Random) -> None:
+    """Delete a raw object, but none that bronze had before and that a killed run was to take in again.
+
+    (What it had deleted of that one could not be brought back.)
+    """
+    index, (_, noted, _) = world.index, world.store.get(("note",), ("", {}, set()))
+    taken_in = {o for o, one in world.raw.items() if index.get(o) == one and o not in noted}
+    if expired := [*taken_in, *(world.raw.keys() - index.keys())]:
+        del world.raw[chance.choice(expired)]
