@@ -23,7 +23,7 @@ WHAT = {
     "reader": "Glue's reader: which objects are new for the bookmark",
     "bronze": "reading and judging the lines, writing events and rejected lines, counting",
     "silver": "cleaning, removing copies, comparing with silver's hours, writing",
-    "cube": "cube and visitors of the run's objects",
+    "cube": "the run's part of cube and visitors",
     "gold": "the five gold tables",
     "shutdown": "committing the bookmark, ending Spark",
 }

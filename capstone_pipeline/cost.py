@@ -76,10 +76,10 @@ RAW_DAYS, OLD_VERSION_DAYS = 30, 7
 
 EXECUTORS = MAX_WORKERS - 1
 HOURS = 4
-"""Into which the events of an object fall, most of them into one."""
-FILES_PER_OBJECT, FILES_PER_RUN = 4 + HOURS, 8
-"""Files that are written: for each raw object events, rejects, silver by the hour, cube and visitors; for
-each run six tables of gold, index and note."""
+"""Into which the events of a run fall, most of them into one."""
+FILES_PER_OBJECT, FILES_PER_RUN = 2, HOURS + 2 + 8
+"""Files that are written: for each raw object events and rejects; for each run silver by the hour, cube and
+visitors, six tables of gold, index and note."""
 WRITE_REQUESTS_PER_FILE, READ_REQUESTS_PER_FILE = 20, 20
 OBJECTS_PER_HOUR = 60 // DELIVERY_MINUTES
 FILES_READ, REQUESTS_PER_FILE_READ = HOURS * HOURS * OBJECTS_PER_HOUR + 2 * 12 * OBJECTS_PER_HOUR, 3
@@ -349,7 +349,7 @@ def _scaled(measured: Measurements, factor: int) -> dict[str, str]:
         "raw gzip a day": size(a_day * measured.gzip_bytes),
         "raw objects a day": f"{DELIVERIES // DAYS * factor:,}",
         "raw objects that a run lists": f"{RAW_DAYS * DELIVERIES // DAYS * factor:,}",
-        "files written a day for them": f"{DELIVERIES // DAYS * factor * FILES_PER_OBJECT:,}",
+        "bronze files a day": f"{DELIVERIES // DAYS * factor * FILES_PER_OBJECT:,}",
         "silver a day": size(silver_day),
         "read again a day to refresh gold, at most": size(silver_day / 2 * DELIVERIES / DAYS),
         "shuffled by a run, at most": size(more.events * measured.json_bytes),

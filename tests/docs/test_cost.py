@@ -113,15 +113,15 @@ def test_storage_gets_cheaper_by_tiers(tebibytes: int, usd: str) -> None:
 
 
 def test_requests_are_those_of_the_files_and_of_listing_the_raw_objects() -> None:
-    # 16 files (8 + 8): 320 write requests, and 9 listings of 8,640 objects; 320 reads, and 3 for
+    # 16 files (2 + 14): 320 write requests, and 9 listings of 8,640 objects; 320 reads, and 3 for
     # each file read: 4 hours of silver with 48 files each, and 144 each of cube and visitors.
     a_run = 329 * Decimal("0.000005") + (320 + 1440) * Decimal("0.0000004")
     assert cost.request_cost(8640, 1) == 8640 * a_run
 
 
 def test_a_run_over_several_objects_writes_files_for_each() -> None:
-    # 8 + 12 x 8 = 104 files.
-    a_run = 2089 * Decimal("0.000005") + (2080 + 1440) * Decimal("0.0000004")
+    # 14 + 12 x 2 = 38 files.
+    a_run = 769 * Decimal("0.000005") + (760 + 1440) * Decimal("0.0000004")
     assert cost.request_cost(720, 12) == 720 * a_run
 
 
