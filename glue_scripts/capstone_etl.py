@@ -416,8 +416,8 @@ class RawObject:
         return "/".join([table.location, *(f"{name}={self.placement[name]}" for name in table.folders)])
 
     def days_changed_since(self, before: RawObject) -> set[str]:
-        is_moved, days = self.arrival != before.arrival, self.days.keys() | before.days.keys()
-        return {day for day in days if is_moved or self.days.get(day) != before.days.get(day)}
+        days = self.days.keys() | before.days.keys()
+        return {day for day in days if self.days.get(day) != before.days.get(day)}
 
 
 def key_arrival(key: str) -> datetime | None:
@@ -910,8 +910,8 @@ class Work:
 def find_work(lake: Bucket, index: Index, raw: Bucket, handed: set[str], compact_days: int) -> Work:
     """What the bookmark hands over, what bronze lacks or has otherwise, and what a killed run had in hand.
 
-    Of that run's objects, what bronze may have in part is deleted. Those that have expired meanwhile stay as
-    they were, if bronze had them before, and their days are computed anew.
+    What bronze has of all these objects is deleted. Of those of the killed run that have expired meanwhile it
+    stays as it is, and their days are computed anew.
     """
     listed, noted = list_raw_objects(raw), json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
     left = {one["uri"]: RawObject(**one) for one in noted["objects"]}
