@@ -199,6 +199,14 @@ def test_the_jobs_counters_become_metrics(watched: Watched, first_run: dict[str,
     assert watched.metric("RunsCompleted") == 1
 
 
+def test_the_job_asks_s3_for_nothing_that_its_role_does_not_name(
+    aws: LocalAws, watched: Watched, first_run: dict[str, Any]
+) -> None:
+    asked = [folder.split("/") for folder in aws.requests()]
+    folders = {path[1] for path in asked if path[0] == watched.stack.analytics_bucket_name and path[1:]}
+    assert folders == {"scripts", "bronze", "silver", "gold", "_pending"}
+
+
 def test_a_completed_run_with_new_files_ends_both_alarms(watched: Watched, first_run: dict[str, Any]) -> None:
     assert watched.alarms() == {
         f"capstone-{ID}-no-run-completed": "OK",
