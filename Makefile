@@ -75,9 +75,10 @@ diagram: venv  ## draw the picture of the architecture anew: docs/images/archite
 test: venv linters browser lint  ## lint, types and all tests (those lint templates and policies, too)
 	$(BIN)/python -m pytest
 
-test-long: venv  ## 1,000 random histories of the ETL script (EXAMPLES=n for another number, SEED=n to repeat one)
+test-long: venv  ## 1,000 random histories of the ETL script, and many kills (EXAMPLES=n histories, SEED=n to repeat them)
 	@seed="$(SEED)"; \
-	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py --hypothesis-seed="$${seed:-$$RANDOM}"
+	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py tests/etl/test_invariants.py \
+	-k "any_history or killed_between_any_two" --hypothesis-seed="$${seed:-$$RANDOM}"
 
 browser:  ## a Chromium for the tests that look at pages: installed where root on Debian or Ubuntu, else explained
 	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; \
