@@ -202,7 +202,7 @@ def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
             "or copy the sample data:\n"
             f"  aws s3 sync sample-data/ {stack.raw_events_location}",
         )
-    newest = max(objects, key=lambda item: item["LastModified"])
+    newest = max(objects, key=lambda item: (item["LastModified"], item["Key"]))
     return SourceData(
         location=stack.raw_events_location,
         files=len(objects),
