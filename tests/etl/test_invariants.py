@@ -11,7 +11,6 @@ import re
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -79,14 +78,6 @@ def lines_delivered(objects: Objects) -> dict[str, int]:
 
 
 # --- 1. Nothing lost ----------------------------------------------------------------------------------------
-
-
-def test_the_lines_of_each_object_are_all_accepted_or_rejected(
-    workbench: Workbench, thin_sample: Objects
-) -> None:
-    workbench.upload(thin_sample)
-    workbench.run()
-    assert lines_kept(workbench) == lines_delivered(thin_sample)
 
 
 TWO_HUNDRED = [line(PURCHASE, user_id=f"u_{number}", quantity=number % 9 + 1) for number in range(200)]
@@ -189,33 +180,26 @@ ODD_NAMES = (
 )
 
 
-def test_keys_of_any_spelling_keep_one_identity_by_bookmark_and_by_listing(workbench: Workbench) -> None:
+def test_keys_of_any_spelling_keep_one_identity_by_listing_and_by_bookmark(workbench: Workbench) -> None:
     objects = {
         uri("2025-11-18T14:25", name): packed(line(user_id=f"u_{number}"), line(), b"broken")
         for number, name in enumerate(ODD_NAMES)
     }
     objects |= {uri("2025-11-18T14:26", name): line(user_id="u_2") for name in ("$^.json", "x.gz/y z.jsonl")}
-    workbench.upload(objects)
-    assert workbench.run()["bronze"]["files"] == len(objects)
-    assert "failed" not in workbench.printed
-    workbench.assert_holds(objects)
-    workbench.forget_bookmark()
-    assert workbench.run()["silver"]["inserted"] == 0
-    workbench.assert_holds(objects)
-    assert workbench.run()["bronze"]["files"] == 0
-
-    # The same with a byte in their way that is no UTF-8: the listing alone tells.
-    workbench.clear()
-    objects |= {uri("2025-11-18T14:30"): packed(line(), b"\xff")}
-    workbench.upload(objects)
-    assert workbench.run()["bronze"]["files"] == len(objects)
+    no_utf8 = {uri("2025-11-18T14:30"): packed(line(), b"\xff")}
+    workbench.upload(objects | no_utf8)
+    assert workbench.run()["bronze"]["files"] == len(objects) + 1
     assert "Glue's reader failed" in workbench.printed and "Unable to parse file" in workbench.printed
-    workbench.assert_holds(objects)
+    workbench.assert_holds(objects | no_utf8)
     assert workbench.run()["bronze"]["files"] == 0, "the bookmark was moved"
+
+    workbench.delete(no_utf8)
     workbench.forget_bookmark()
-    workbench.delete([uri("2025-11-18T14:30")])
-    assert workbench.run()["silver"]["inserted"] == 0
-    workbench.assert_holds(objects)
+    summary = workbench.run()
+    assert "failed" not in workbench.printed
+    shown = [source for source in objects if source.endswith((".gz", ".json", ".jsonl"))]
+    assert summary["bronze"]["files"] == len(shown) and summary["silver"]["inserted"] == 0
+    workbench.assert_holds(objects | no_utf8)
 
 
 NO_EVENTS = ("_manifest.json", ".DS_Store", "_temporary/0/x.gz", ".hidden/x.gz", "x.gz._COPYING_")
@@ -270,6 +254,7 @@ def test_a_run_without_new_objects_changes_nothing_and_one_after_a_bookmark_rese
 ) -> None:
     workbench.upload(thin_sample)
     workbench.run()
+    assert lines_kept(workbench) == lines_delivered(thin_sample)
     workbench.store.gate.open()
     summary = workbench.run()
     assert list(summary) == ["bronze"] and summary["bronze"]["files"] == summary["bronze"]["rows_in"] == 0
@@ -284,14 +269,11 @@ def test_a_run_without_new_objects_changes_nothing_and_one_after_a_bookmark_rese
 # --- 3. Incremental = full ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "order", [lambda sources: sources, lambda sources: sources[::-1]], ids=["in order", "latest first"]
-)
-def test_several_runs_leave_what_one_run_leaves(
-    workbench: Workbench, thin_sample: Objects, order: Callable[[list[str]], list[str]]
+def test_several_runs_leave_what_one_run_leaves_in_whatever_order(
+    workbench: Workbench, thin_sample: Objects
 ) -> None:
-    sources = order(sorted(thin_sample))
-    for batch in (sources[:5], sources[5:6], sources[6:]):
+    sources = sorted(thin_sample)
+    for batch in (sources[6:10], sources[10:], sources[:6]):
         workbench.upload({source: thin_sample[source] for source in batch})
         workbench.run()
     workbench.assert_holds(thin_sample)
@@ -305,9 +287,9 @@ def test_a_later_arrival_corrects_an_earlier_one_whichever_run_takes_it_in_first
     }
     november = {uri("2025-11-18T14:25"): packed(line(quantity=2, price=20))}
     late = {uri("2025-11-17T00:00"): packed(line(quantity=2, price=15), line(VIEW))}
-    for first, second in ((september, november), (november, september)):
+    for runs in ((september, november, late), (november, september | late)):
         workbench.clear()
-        for objects in (first, second, late):
+        for objects in runs:
             workbench.upload(objects)
             workbench.run()
         workbench.assert_holds(september | november | late)
@@ -320,9 +302,8 @@ def test_an_object_uploaded_again_replaces_what_it_delivered_before(workbench: W
     contents = (
         packed(line(), line(VIEW), b"broken"),
         packed(line(price=1), line(timestamp=other_day)),  # corrected, gone, on another day
-        packed(b"broken", b"broken"),
         WHOLE[:-200],
-        packed(line(), line(VIEW), b"broken"),
+        packed(b"broken"),
     )
     other = {uri("2025-11-18T14:20"): packed(line(user_id="u_2"), line(price=3))}
     workbench.upload(other)
@@ -358,8 +339,8 @@ SECONDS = {
     },
 }
 RECORDS = re.compile(r"\w+ lake/(_pending/|bronze/deliveries/|gold/\w+/[^/]+\.parquet)")
-# Of the points before and after each record every fourth is tried, of other requests two.
-EVERY, OTHERS = (1, 12) if "ETL_EXAMPLES" in os.environ else (4, 2)
+# Of the points before and after each record every seventh is tried, of the other requests one.
+EVERY, OTHERS = (1, 12) if "ETL_EXAMPLES" in os.environ else (7, 1)
 
 
 @pytest.fixture(scope="module")
@@ -417,20 +398,20 @@ def test_a_run_killed_before_its_bookmark_is_committed_is_repeated_without_a_tra
     workbench.assert_holds(FIRST | SECONDS["correcting"])
 
 
-@pytest.mark.parametrize("kind", ["appending", "correcting"])
 def test_a_killed_run_is_made_good_although_its_raw_objects_have_expired(
-    workbench: Workbench, after_first_run: State, kind: str
+    workbench: Workbench, after_first_run: State
 ) -> None:
     """As far as bronze has them: what it has in part is deleted."""
+    corrections = SECONDS["correcting"]
     workbench.put_back(after_first_run)
-    workbench.upload(SECONDS[kind])
+    workbench.upload(corrections)
     uploaded = workbench.state()
     of_a_run = changes(requests_of_a_run(workbench))
     (indexed,) = (place for place, change in enumerate(of_a_run) if "/bronze/deliveries/" in change)
-    for number, expected in ((indexed, FIRST), (indexed + 1, FIRST | SECONDS[kind])):
+    for number, expected in ((indexed, FIRST), (indexed + 1, FIRST | corrections)):
         workbench.put_back(uploaded)
         assert workbench.run_in_the_dark_after(number)
-        workbench.delete(SECONDS[kind])
+        workbench.delete(corrections)
         workbench.run()
         workbench.assert_holds(expected)
 
@@ -561,36 +542,35 @@ def test_a_run_reads_of_a_day_of_silver_only_files_of_the_hours_that_it_touches(
 
 # --- 7. One event, once -------------------------------------------------------------------------------------
 
-COPIES = {
-    "in one object": [{uri("2025-11-18T14:25"): packed(line(), line(), line())}],
-    "in two objects of one run": [
-        {uri("2025-11-18T14:25"): packed(line()), uri("2025-11-18T14:30"): packed(line())}
-    ],
-    "in two runs": [{uri("2025-11-18T14:25"): packed(line())}, {uri("2025-11-18T14:30"): packed(line())}],
-    "in two runs, late one first": [
-        {uri("2025-11-18T14:30"): packed(line())},
-        {uri("2025-11-18T14:25"): packed(line())},
-    ],
-    "in other spellings": [
+
+def test_copies_of_one_event_count_once(workbench: Workbench) -> None:
+    """Each kind on a day of its own, taken in by two runs."""
+
+    def copy(day: str, **changes: Any) -> bytes:
+        return line(timestamp=f"2025-11-{day}T14:23:45.123Z", **changes)
+
+    in_other_spellings = (
+        copy("13"),
+        line(timestamp="2025-11-13T15:23:45.123000+01:00"),
+        copy("13", user_id=" u_89234 ", search_query="N/A", price="29.990"),
+    )
+    runs = (
         {
-            uri("2025-11-18T14:25"): packed(
-                line(),
-                line(timestamp="2025-11-18T15:23:45.123000+01:00"),
-                line(user_id=" u_89234 ", search_query="N/A", price="29.990"),
-            )
-        }
-    ],
-}
-
-
-@pytest.mark.parametrize("runs", COPIES.values(), ids=COPIES)
-def test_copies_of_one_event_count_once(workbench: Workbench, runs: list[Objects]) -> None:
+            uri("2025-11-10T14:25"): packed(copy("10"), copy("10"), copy("10")),
+            uri("2025-11-11T14:25"): packed(copy("11")),
+            uri("2025-11-11T14:30"): packed(copy("11")),
+            uri("2025-11-12T14:30"): packed(copy("12")),
+            uri("2025-11-13T14:25"): packed(*in_other_spellings),
+            uri("2025-11-14T14:25"): packed(copy("14")),
+        },
+        {uri("2025-11-12T14:25"): packed(copy("12")), uri("2025-11-14T14:30"): packed(copy("14"))},
+    )
     for objects in runs:
         workbench.upload(objects)
         workbench.run()
-    workbench.assert_holds({source: data for objects in runs for source, data in objects.items()})
-    (revenue,) = workbench.rows("gold.hourly_revenue")
-    assert str(revenue[2]) == "59.98" and revenue[3] == 1
+    workbench.assert_holds(runs[0] | runs[1])
+    revenues = workbench.rows("gold.hourly_revenue")
+    assert [(str(row[2]), row[3]) for row in revenues] == [("59.98", 1)] * 5
 
 
 def test_two_objects_of_one_arrival_minute_are_both_kept(workbench: Workbench) -> None:
@@ -601,13 +581,11 @@ def test_two_objects_of_one_arrival_minute_are_both_kept(workbench: Workbench) -
             line(), line(VIEW, category="toys"), line(user_id="u_3"), b"broken", line(event_type="refund")
         )
     }
-    for runs in ([one | other], [other, one]):
-        workbench.clear()
-        for objects in runs:
-            workbench.upload(objects)
-            workbench.run()
-        workbench.assert_holds(one | other)
-        assert lines_kept(workbench) == lines_delivered(one | other)
+    for objects in (other, one):
+        workbench.upload(objects)
+        workbench.run()
+    workbench.assert_holds(one | other)
+    assert lines_kept(workbench) == lines_delivered(one | other)
 
 
 # --- 8. No torn answers -------------------------------------------------------------------------------------
@@ -647,7 +625,7 @@ def test_a_reader_of_gold_sees_each_table_before_a_run_or_after_it_and_nothing_e
 ) -> None:
     workbench.put_back(after_first_run)
     delivered = dict(FIRST)
-    for objects in (*SECONDS.values(), {uri("2025-11-18T14:50"): WHOLE}):
+    for objects in SECONDS.values():
         delivered |= objects
         before = {table: sorted(workbench.rows(table), key=repr) for table in FIVE}
         workbench.upload(objects)
