@@ -169,8 +169,13 @@ class Store:
     ) -> bytes:
         """Without boto3, which takes three times as long."""
         headers = {"User-Agent": OUTSIDE} | ({MODIFIED: in_seconds(modified)} if modified else {})
-        self._connection.request(method, f"/{quote(path)}", content, headers)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request(method, f"/{quote(path)}", content, headers)
+            answer = self._connection.getresponse()
+        except ConnectionError:  # The server had closed it meanwhile: nobody used it for long.
+            self._connection.close()
+            self._connection.request(method, f"/{quote(path)}", content, headers)
+            answer = self._connection.getresponse()
         body = answer.read()
         assert answer.status == 200, f"{method} {path}: {answer.status} {body.decode(errors='replace')}"
         return body
