@@ -65,10 +65,15 @@ class SparkJvm:
 
     def end(self) -> None:
         """Kill it, with its Python workers, and remove its temporary files."""
+        workers = descendants(self.process.pid)  # Spark's Python workers are a process group of their own.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(_EXIT_TIMEOUT_SECONDS)
         kill_group(self.process.pid)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        psutil.wait_procs(workers, _GROUP_TIMEOUT_SECONDS)
         if self.process.stdin:
             self.process.stdin.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -156,6 +161,13 @@ class JvmPool:
                 working_folder=temporary,
             )
         return SparkJvm(process, folder, key)
+
+
+def descendants(process: int) -> list[psutil.Process]:
+    """The processes that a process has started, and those that they have; none when it is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process).children(recursive=True)
+    return []
 
 
 def kill_group(leader: int) -> None:
