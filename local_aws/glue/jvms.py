@@ -65,15 +65,12 @@ class SparkJvm:
 
     def end(self) -> None:
         """Kill it, with its Python workers, and remove its temporary files."""
-        workers = descendants(self.process.pid)  # Spark's Python workers are a process group of their own.
+        family = family_of(self.process.pid)  # Spark's Python workers are a process group of their own.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(_EXIT_TIMEOUT_SECONDS)
         kill_group(self.process.pid)
-        for worker in workers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker.kill()
-        psutil.wait_procs(workers, _GROUP_TIMEOUT_SECONDS)
+        kill_all(family)
         if self.process.stdin:
             self.process.stdin.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -163,11 +160,20 @@ class JvmPool:
         return SparkJvm(process, folder, key)
 
 
-def descendants(process: int) -> list[psutil.Process]:
-    """The processes that a process has started, and those that they have; none when it is gone."""
+def family_of(process: int) -> list[psutil.Process]:
+    """A process, those that it has started, and those that they have; none when it is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(process).children(recursive=True)
+        parent = psutil.Process(process)
+        return [parent, *parent.children(recursive=True)]
     return []
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    """Kill those that are still there."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=_EXIT_TIMEOUT_SECONDS)
 
 
 def kill_group(leader: int) -> None:

@@ -30,7 +30,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.glue.compiled_code import CACHE_SETTINGS
 from local_aws.glue.driver import DriverSpec, end_of_process
-from local_aws.glue.jvms import JvmPool, SparkJvm, cpu_seconds, kill_group
+from local_aws.glue.jvms import JvmPool, SparkJvm, cpu_seconds, family_of, kill_all, kill_group
 from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
 from local_aws.glue.mirror import BucketMirror, Transfer
 from local_aws.glue.runs import JobKey, RunRecord, RunStore
@@ -498,22 +498,15 @@ def _ending(state: str, message: str, running_since: float | None = None) -> dic
 
 def _end_processes(process: subprocess.Popen[bytes], patience: float) -> None:
     """Give the driver `patience` seconds to end by itself, then kill what is left of it and its children."""
-    try:
-        driver = psutil.Process(process.pid)
-        family = [driver, *driver.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        family = []
+    family = family_of(process.pid)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(patience)
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
+    kill_all(family)
     kill_group(process.pid)
     process.wait()
     if process.stdin:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-    psutil.wait_procs(family, timeout=_EXIT_TIMEOUT_SECONDS)
 
 
 def _kill_recorded_processes(run_folder: Path) -> None:
