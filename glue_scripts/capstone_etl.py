@@ -717,16 +717,15 @@ UNCATEGORIZED = "uncategorized"
 def renew_cube(lake: Bucket, days: set[str], run: str) -> None:
     """Compute cube and visitors of these days anew, from what this run has in silver."""
 
-    def own(table: Table) -> list[str]:
-        return [uri for uri in lake.files(table, days) if f"/run={run}/" in uri]
-
-    side_by_side(
-        lake.delete, [uri.removeprefix(f"{lake.root}/") for uri in own(EVENT_CUBE) + own(DAILY_VISITORS)]
-    )
-    events = lake.rows(EVENTS_CLEANED, own(EVENTS_CLEANED)).drop("run")
+    own = f"/run={run}/"
+    cube, visitors = lake.files(EVENT_CUBE, days), lake.files(DAILY_VISITORS, days)
+    stale = [uri.removeprefix(f"{lake.root}/") for uri in cube + visitors if own in uri]
+    side_by_side(lake.delete, stale)
+    silver = [uri for uri in lake.files(EVENTS_CLEANED, days) if own in uri]
+    events = lake.rows(EVENTS_CLEANED, silver).drop("run")
     lake.append(EVENT_CUBE, with_day_folders(event_cube(events)), run=run)
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns.names
-    known = lake.rows(DAILY_VISITORS, lake.files(DAILY_VISITORS, days))  # Many more: they only pass by.
+    known = lake.rows(DAILY_VISITORS, [uri for uri in visitors if own not in uri])  # Many more: they pass by.
     seen_again = known.join(F.broadcast(seen), columns, "left_semi").select(*columns)
     new = seen.join(F.broadcast(seen_again), columns, "left_anti")
     lake.append(DAILY_VISITORS, with_day_folders(new), run=run)
@@ -750,7 +749,7 @@ def daily_visitors(events: DataFrame) -> DataFrame:
     return events.select("event_date", visitor.alias("visitor_type", "visitor_id")).distinct()
 
 
-GOLD: dict[str, tuple[str, Callable[[DataFrame], DataFrame]]] = {}
+GOLD: dict[str, tuple[Table, str, Callable[[DataFrame], DataFrame]]] = {}
 
 
 def gold(source: str, columns: str) -> Callable[[Any], Any]:
@@ -758,7 +757,7 @@ def gold(source: str, columns: str) -> Callable[[Any], Any]:
 
     def define(compute: Callable[[DataFrame], DataFrame]) -> Callable[[DataFrame], DataFrame]:
         name = f"gold.{compute.__name__}"
-        TABLES[name], GOLD[name] = Table(name, columns), (source, compute)
+        GOLD[name] = (Table(name, columns), source, compute)
         return compute
 
     return define
@@ -833,7 +832,7 @@ def top_products(counts: DataFrame) -> DataFrame:
     return most_viewed.select(F.row_number().over(Window.orderBy(*by_views)).alias("rank"), "*")
 
 
-PRODUCT_COUNTS = TABLES.pop("gold.product_counts")
+TABLES |= {name: table for name, (table, *_) in GOLD.items() if name != "gold.product_counts"}
 
 
 def exact_revenue(total: Column) -> Column:
@@ -858,8 +857,8 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
     replaced = pa.array(map(date.fromisoformat, days), pa.date32())
 
     def write(name: str) -> None:
-        source, compute = GOLD[name]
-        columns = TABLES.get(name, PRODUCT_COUNTS).columns
+        table, source, compute = GOLD[name]
+        columns = table.columns
         rows = compute(sources[source]).select(*columns.names).collect()
         content = pa.Table.from_pylist([row.asDict() for row in rows], to_arrow_schema(columns))
         if before[name] and "event_date" in columns.names:
@@ -875,10 +874,10 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         "event_cube": cube,
         "daily_visitors": lake.rows(DAILY_VISITORS, lake.files(DAILY_VISITORS, days)),
     }
-    side_by_side(write, [name for name, (source, _) in GOLD.items() if source in sources])
+    side_by_side(write, [name for name, (_, source, _) in GOLD.items() if source in sources])
     cube.unpersist()
-    sources = {"product_counts": lake.spark.read.parquet(f"{lake.root}/{paths[PRODUCT_COUNTS.name]}")}
-    side_by_side(write, [name for name, (source, _) in GOLD.items() if source in sources])
+    sources = {"product_counts": lake.spark.read.parquet(f"{lake.root}/{paths['gold.product_counts']}")}
+    side_by_side(write, [name for name, (_, source, _) in GOLD.items() if source in sources])
 
 
 # --- The run ------------------------------------------------------------------------------------------------
@@ -1024,9 +1023,9 @@ def refine(lake: Bucket, index: Index, work: Work, judged: DataFrame) -> None:
         days_rebuilt=sorted(work.days),
     )
     began = monotonic()
-    renew_cube(lake, added_to, work.run)
-    if work.days:
-        renew_cube(lake, work.days, REBUILT)
+    for days, owner in ((added_to, work.run), (work.days, REBUILT)):
+        if days:
+            renew_cube(lake, days, owner)
     write_gold(lake, added_to | work.days)
     summarise("gold", began, days=sorted(added_to | work.days))
 
