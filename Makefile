@@ -20,16 +20,18 @@ LINTERS := .venv-linters
 LINTERS_STAMP := $(LINTERS)/installed
 TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
-CODE := benchmarks capstone_pipeline demo.py docs generate_sample_data.py glue_scripts local_aws notebooks tests
+LOCAL_AWS := packages/local-aws
+CODE := benchmarks capstone_pipeline demo.py docs generate_sample_data.py glue_scripts notebooks tests \
+	$(LOCAL_AWS)/src $(LOCAL_AWS)/tests
 
-.PHONY: help venv linters demo report validate dashboard quality explore notebooks diagram test test-long browser lint lint-templates format notebook bench docs blog figures up down clean
+.PHONY: help venv linters demo report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 venv: $(STAMP)  ## the virtual environment .venv with everything in requirements.txt
 
-$(STAMP): requirements.txt
+$(STAMP): requirements.txt $(LOCAL_AWS)/pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "No python3 found. Install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"{sys.executable} is Python {sys.version.split()[0]}, but 3.11 or later is needed. Name another: make PYTHON=/path/to/python3.11")'
 	"$(PYTHON)" -m venv .venv
@@ -45,8 +47,8 @@ $(LINTERS_STAMP): requirements-linters.txt | $(STAMP)
 	@touch $@
 
 demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_pipeline.html
-	@$(BIN)/python -m local_aws up > /dev/null
-	@unset AWS_PROFILE AWS_SESSION_TOKEN; eval "$$($(BIN)/python -m local_aws env)" && \
+	@$(BIN)/local-aws up > /dev/null
+	@unset AWS_PROFILE AWS_SESSION_TOKEN; eval "$$($(BIN)/local-aws env)" && \
 	$(BIN)/python demo.py --student-id "$(STUDENT_ID)" --region "$(REGION)" && \
 	$(MAKE) --no-print-directory report
 	@echo "The embedded AWS goes on running: \`make down\` stops it, \`make clean\` removes its data too."
@@ -72,8 +74,11 @@ notebooks: notebook  ## run all notebooks on an embedded AWS of their own and ke
 diagram: venv  ## draw the picture of the architecture anew: docs/images/architecture.svg and .png
 	@$(BIN)/python docs/images/architecture.py
 
-test: venv linters browser lint  ## lint, types and all tests (those lint templates and policies, too)
+test: venv linters browser lint  ## lint, types and the pipeline's tests (those lint templates and policies, too)
 	$(BIN)/python -m pytest
+
+test-local-aws: venv  ## the tests of the embedded AWS
+	$(BIN)/python -m pytest $(LOCAL_AWS)/tests
 
 test-long: venv  ## 1,000 random histories of the ETL script, and many kills (EXAMPLES=n histories, SEED=n to repeat them)
 	@seed="$(SEED)"; \
@@ -119,10 +124,10 @@ figures: venv  ## bring the measured figures of benchmarks/results/ into all doc
 	@$(BIN)/python -m benchmarks.figures
 
 up: venv  ## start the embedded AWS and print the exports that point a shell to it
-	@$(BIN)/python -m local_aws up
+	@$(BIN)/local-aws up
 
 down: venv  ## stop the embedded AWS; its data stays
-	@$(BIN)/python -m local_aws down
+	@$(BIN)/local-aws down
 
 clean: venv  ## stop the embedded AWS and remove its data
-	@$(BIN)/python -m local_aws clean
+	@$(BIN)/local-aws clean

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             with benchmark(scale, folder) as bench:
                 if parts != ["generator"]:  # which does without Spark
-                    wait_for_class_archive()
+                    wait_for_class_archive(bench.server)
                 for name in parts:
                     report(measure(bench, name, options.results))
         except (BenchmarkError, PipelineError) as error:

@@ -35,9 +35,7 @@ from benchmarks.spark_events import Observation, observation_settings, read_obse
 from capstone_pipeline import Connection, StackOutputs, connect, create_or_update_job, upload_if_changed
 from demo import deploy_stack
 from generate_sample_data import FileSummary, Settings, generate
-from local_aws.glue import archive
-from local_aws.glue.spark import FILE_SYSTEM_VARIABLE, spark_jars
-from local_aws.server import DEFAULT_REGION, LocalAws, environment_for, running_server
+from local_aws import DEFAULT_REGION, LocalAws, running_server
 
 TEMPLATE = ROOT / "capstone-starter.cfn.yaml"
 OURS = ROOT / "glue_scripts" / "capstone_etl.py"
@@ -108,23 +106,23 @@ def benchmark(scale: Scale, folder: Path, file_system: str = "s3a") -> Iterator[
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
-    os.environ[FILE_SYSTEM_VARIABLE] = file_system
+    os.environ["LOCAL_AWS_FILE_SYSTEM"] = file_system
     try:
         with running_server(folder / f"aws-{file_system}") as server:
-            os.environ.update(environment_for(server.endpoint_url))
+            os.environ.update(server.environment)
             yield Bench(scale, server, connect(DEFAULT_REGION, server.endpoint_url), folder)
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-def wait_for_class_archive() -> None:
+def wait_for_class_archive(server: LocalAws) -> None:
     """Wait while the embedded AWS records Spark's class archive, once per environment and file system.
 
     It does so in the background, which would disturb what is measured; and Spark starts faster with it.
     """
     deadline = time.monotonic() + _ARCHIVE_TIMEOUT_SECONDS
-    while not archive.archive_options(spark_jars()) and time.monotonic() < deadline:
+    while not server.has_class_archive() and time.monotonic() < deadline:
         time.sleep(0.5)
 
 

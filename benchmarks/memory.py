@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from local_aws.server import LocalAws, find
+from local_aws import LocalAws
 
 _INTERVAL_SECONDS = 0.25
 
@@ -21,9 +21,7 @@ def peak_memory(server: LocalAws, peak: dict[str, int]) -> Iterator[None]:
     Counted are the processes that began below the server meanwhile: it is for runs in a cold JVM. What
     forked Python workers share counts once for each of them.
     """
-    record = find(server.state_dir)
-    assert record is not None
-    parent, ended = psutil.Process(record.pid), threading.Event()
+    parent, ended = psutil.Process(server.pid), threading.Event()
     others = {process.pid for process in parent.children(recursive=True)}
 
     def watch() -> None:

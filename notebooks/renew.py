@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from capstone_pipeline import PipelineError, connect
 from capstone_pipeline.report import headlines, keep_outputs, run_notebook
 from demo import ROOT, TEMPLATE, deploy_stack, upload_sample_data
-from local_aws.server import DEFAULT_REGION, LocalAwsError, running_server
+from local_aws import DEFAULT_REGION, LocalAwsError, running_server
 
 NOTEBOOKS = tuple(
     ROOT / name

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local_aws.server import LocalAws, running_server
+from local_aws import LocalAws, running_server
 
 
 @pytest.fixture(scope="session")

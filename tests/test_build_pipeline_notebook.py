@@ -27,7 +27,7 @@ from capstone_pipeline.render import COLUMNS, format_value
 from capstone_pipeline.report import NotebookFailed, run_notebook
 from capstone_pipeline.script_cell import is_synced
 from demo import deploy_stack, upload_sample_data
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.oracle import COLUMNS as ORACLE_COLUMNS
 from tests.oracle import Expected, expected_tables
 from tests.outputs import code_cells, read, shown

@@ -23,7 +23,7 @@ from capstone_pipeline import Connection, JobRun, RunResult, StackOutputs
 from capstone_pipeline.job import parse_summary
 from capstone_pipeline.stack import output_key
 from demo import deploy_stack, upload_sample_data
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = (ROOT / "capstone-starter.cfn.yaml").read_text()

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from glue_scripts.capstone_etl import TABLES
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests import template
 from tests.infrastructure.stacks import ACCOUNT, Stack, cfn_parameters, client, create, deployed, fill
 

@@ -1,8 +1,8 @@
 """One batch into an empty lake: our job, the old script, the baseline and DuckDB, and where our time goes.
 
 A run finds a cold JVM, as the first run after `make up` does, or a warm one, as each further run every five
-minutes does (`local_aws/glue/jvms.py`). Both are measured of all scripts: on S3A, as on Glue, and of ours and
-the old one on folders too, where no request costs anything.
+minutes does (`packages/local-aws/src/local_aws/glue/jvms.py`). Both are measured of all scripts: on S3A, as
+on Glue, and of ours and the old one on folders too, where no request costs anything.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
         seconds["duckdb"] = [run_duckdb(bench, file) for _ in range(repeats)]
         bar.update(repeats)
         with benchmark(bench.scale, bench.folder, "mirror") as folders:
-            wait_for_class_archive()
+            wait_for_class_archive(folders.server)
             seconds |= _in_turns(folders, file, on_folders, bar, cold=True)
             warm_up(folders, file, *on_folders.values())
             seconds |= _in_turns(folders, file, on_folders, bar)
@@ -176,9 +176,9 @@ def _explanation(figures: Mapping[str, Figure]) -> str:
         "**Cold and warm.** A cold JVM loads Spark's classes, interprets them, and compiles what runs often, "
         "Spark's own code as well as what Spark generates for each plan, on the cores that the rows need. "
         "In a warm one all that is there: the embedded AWS keeps the JVM, and lets a run find the code that "
-        "was generated before (`local_aws/glue/compiled_code.py`). Less hesitant, more hesitant and simpler "
-        "compilation were tried, and made cold runs no faster. What would: fewer plans, or a JVM that starts "
-        "with compiled code, which Java 17 has not.",
+        "was generated before (`packages/local-aws/src/local_aws/glue/compiled_code.py`). Less hesitant, "
+        "more hesitant and simpler compilation were tried, and made cold runs no faster. What would: fewer "
+        "plans, or a JVM that starts with compiled code, which Java 17 has not.",
         "**Baseline / ours.** On the first batch the baseline has no history to read again, and does less "
         "with the lines: it gives no reason for a rejected one, and does not survive being killed. To start, "
         f"and to read, judge and write every line once, takes {format_value(floor, 's')} of our warm run; "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.docs.commands import ROOT, Block, blocks, outputs, readme_steps, script, walk
 
 CHECKLIST = "docs/DEPLOYMENT_CHECKLIST.md"

@@ -17,7 +17,7 @@ from capstone_pipeline import Connection, Query, QueryFailed, StackOutputs
 from capstone_pipeline.documents import answer_blocks, block, block_names, table_of
 from demo import TEMPLATE, deploy_stack, upload_sample_data
 from glue_scripts.capstone_etl import TABLES
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.docs.commands import ROOT, Block, blocks, document, section
 
 REFERENCE = "docs/QUERIES_REFERENCE.md"

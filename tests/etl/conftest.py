@@ -16,6 +16,7 @@ from tests.etl.s3 import Store, running_store
 from tests.etl.workbench import LAKE, RAW, Workbench
 
 ROOT = Path(__file__).parents[2]
+RUNTIME = ROOT / "packages/local-aws/src/local_aws/runtime"
 SMALL = {
     "spark.ui.enabled": "false",
     "spark.driver.host": "127.0.0.1",
@@ -48,7 +49,7 @@ def spark(store: Store) -> Iterator[SparkSession]:
     environment = {
         "JAVA_HOME": java_home(),
         "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "local_aws/runtime"))),  # of Python's workers
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, RUNTIME))),  # of Python's workers
         "TZ": "Australia/Lord_Howe",
     }
     with mock.patch.dict(os.environ, environment):

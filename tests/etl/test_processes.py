@@ -19,7 +19,7 @@ from local_aws.server import LocalAws
 from tests import oracle
 from tests.etl.events import SEARCH, VIEW, line, packed, uri
 from tests.etl.workbench import ALL_TABLES, rows_of_table
-from tests.local_aws.glue_bench import FINAL_STATES, GlueBench, spark_jvms
+from tests.glue_bench import FINAL_STATES, GlueBench, spark_jvms
 
 JOB = "capstone-etl"
 KILLS = 1 if "ETL_EXAMPLES" not in os.environ else 20

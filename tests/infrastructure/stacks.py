@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests import template
 
 ACCOUNT = "000000000000"

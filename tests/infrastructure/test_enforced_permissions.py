@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.process import ENFORCE_IAM_VARIABLE
-from local_aws.server import LocalAws, running_server
+from local_aws import LocalAws, running_server
 from tests import template
 from tests.infrastructure.stacks import Stack, create, fill
 
@@ -22,7 +21,7 @@ ID = "enforced-1"
 @pytest.fixture(scope="module")
 def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv(ENFORCE_IAM_VARIABLE, "1")
+        environment.setenv("LOCAL_AWS_ENFORCE_IAM", "1")
         with running_server(tmp_path_factory.mktemp("strict-aws")) as running:
             yield running
 

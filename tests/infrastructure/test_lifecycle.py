@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests import template
 from tests.infrastructure.stacks import (
     OPERATIONS,

@@ -28,7 +28,7 @@ from capstone_pipeline import (
     upload_if_changed,
     wait_for_job_run,
 )
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.infrastructure.stacks import OPERATIONS, Stack, create_operations, deployed
 
 ROOT = Path(__file__).parent.parent.parent

@@ -16,7 +16,7 @@ import pytest
 from cfnlint.decode import decode
 
 from capstone_pipeline import connect, create_or_update_job, read_stack
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.infrastructure.policies import decision, parliament
 from tests.infrastructure.stacks import ACCOUNT, OPERATIONS, Stack, deployed
 
@@ -48,6 +48,8 @@ def test_the_commands_work_in_their_order(stack: Stack, tmp_path: Path) -> None:
     for file in [*ROOT.glob("*.cfn.yaml"), *ROOT.glob("requirements*.txt"), ROOT / "Makefile"]:
         shutil.copy(file, tmp_path)
     shutil.copytree(ROOT / "capstone_pipeline", tmp_path / "capstone_pipeline")
+    (tmp_path / "packages/local-aws").mkdir(parents=True)
+    shutil.copy(ROOT / "packages/local-aws/pyproject.toml", tmp_path / "packages/local-aws")
     script = "\n".join(blocks("bash"))
     for written, run in {
         "STUDENT_ID=alice ": f"STUDENT_ID={ID} ",

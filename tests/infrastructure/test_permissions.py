@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from glue_scripts.capstone_etl import TABLES
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.infrastructure.policies import REGION, Request, decision, parliament
 from tests.infrastructure.stacks import ACCOUNT, Stack, create_operations, deployed
 

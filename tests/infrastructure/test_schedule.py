@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from capstone_pipeline import connect, create_or_update_job, read_stack
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.infrastructure.stacks import Stack, deployed
 
 ID = "schedule-1"

@@ -16,7 +16,7 @@ import capstone_pipeline as pipeline
 from capstone_pipeline import Connection, PipelineError, StackOutputs
 from capstone_pipeline.__main__ import main
 from demo import deploy_stack
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests import template
 from tests.infrastructure.stacks import client, deployed
 

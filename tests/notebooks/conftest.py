@@ -13,7 +13,7 @@ import capstone_pipeline as pipeline
 from capstone_pipeline import Connection, StackOutputs, recompute, report
 from capstone_pipeline.recompute import Recomputed
 from demo import deploy_stack, upload_sample_data
-from local_aws.server import LocalAws
+from local_aws import LocalAws
 from tests.oracle import Expected, expected_tables
 
 ROOT = Path(__file__).parent.parent.parent

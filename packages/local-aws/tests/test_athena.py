@@ -22,8 +22,8 @@ import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 
+from lake import Lake
 from local_aws.server import LocalAws, running_server
-from tests.local_aws.lake import Lake
 
 SALES = {
     "event_date": pa.array([date(2025, 11, 18), date(2025, 11, 18), None]),

@@ -62,8 +62,7 @@ def start_recording() -> None:
         return
     if os.access(cache_dir(), os.W_OK):
         subprocess.Popen(
-            [sys.executable, "-m", "local_aws.glue.archive"],
-            cwd=Path(__file__).resolve().parents[2],
+            [sys.executable, "-P", "-m", "local_aws.glue.archive"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

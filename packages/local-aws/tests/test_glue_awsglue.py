@@ -6,9 +6,7 @@ import bz2
 import gzip
 import json
 import os
-import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +16,11 @@ from awsglue.dynamicframe import NotReproduced
 from awsglue.job import Job
 from awsglue.utils import GlueArgumentError, getResolvedOptions
 from py4j.protocol import Py4JJavaError
-from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from local_aws.glue.spark import map_buckets
-from local_aws.java import java_home
 
 RAW_LINES = {"separator": "\x01", "quoteChar": -1, "withHeader": False, "attachFilename": "source_file"}
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    """The session that other tests may have started in this process, else one of our own."""
-    running = SparkContext._active_spark_context is not None
-    os.environ["JAVA_HOME"] = java_home()
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
-    yield session
-    if not running:
-        session.stop()
 
 
 class Bench:

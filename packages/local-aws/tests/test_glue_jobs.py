@@ -12,11 +12,11 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from glue_bench import PREAMBLE, GlueBench, spark_jvms
 from local_aws.glue import api
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import JobKey, RunStore
 from local_aws.server import LocalAws, running_server
-from tests.local_aws.glue_bench import PREAMBLE, GlueBench, spark_jvms
 
 Json = dict[str, Any]
 
@@ -211,7 +211,7 @@ def test_arguments_are_merged_as_glue_merges_them(bench: GlueBench) -> None:
         conf = [spark.conf.get("spark.sql.shuffle.partitions"), spark.conf.get("spark.sql.ansi.enabled")]
         names = ["JOB_NAME", "DEFAULT", "BOTH", "RUN", "FIXED"]
         args = getResolvedOptions(sys.argv, names)
-        importable = [name for name in ("local_aws", "glue_scripts") if any(
+        importable = [name for name in ("packages", "src", "tests") if any(
             os.path.isdir(os.path.join(folder, name)) for folder in sys.path
         )]
         print(json.dumps({

@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from local_aws.glue.failure import describe
-from tests.local_aws.test_glue_awsglue import spark  # noqa: F401  A fixture.
 
 
 class OwnError(Exception):
@@ -38,21 +37,21 @@ def test_a_syntax_error_names_its_line() -> None:
     assert describe(raised.value) == "SyntaxError: '(' was never closed (line 2)"
 
 
-def test_an_analysis_error_is_one_line(spark: SparkSession) -> None:  # noqa: F811
+def test_an_analysis_error_is_one_line(spark: SparkSession) -> None:
     with pytest.raises(Exception) as raised:
         spark.range(1).select("nothing").collect()
     assert describe(raised.value).startswith("AnalysisException: [UNRESOLVED_COLUMN")
     assert "\tat " not in describe(raised.value)
 
 
-def test_a_failed_task_gives_its_innermost_cause(spark: SparkSession, tmp_path: Path) -> None:  # noqa: F811
+def test_a_failed_task_gives_its_innermost_cause(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "cut.gz").write_bytes(gzip.compress(os.urandom(100_000))[:50_000])
     with pytest.raises(Exception) as raised:
         spark.read.text(str(tmp_path / "cut.gz")).write.mode("overwrite").parquet(str(tmp_path / "out"))
     assert describe(raised.value) == "EOFException: Unexpected end of input stream"
 
 
-def test_an_error_in_a_python_function_is_pythons(spark: SparkSession) -> None:  # noqa: F811
+def test_an_error_in_a_python_function_is_pythons(spark: SparkSession) -> None:
     def fails(value: int) -> int:
         raise ValueError(f"cannot use {value}")
 

@@ -1,4 +1,4 @@
-"""`python -m local_aws` as a user meets it: subprocesses, exit codes, what is printed where."""
+"""`local-aws` as a user meets it: subprocesses, exit codes, what is printed where."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 
 from local_aws.server import LocalAws, ServerRecord, StatePaths, find
 
-ROOT = Path(__file__).resolve().parents[2]
 EXPORTS = ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"]
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,8 +47,8 @@ def cli(state_dir: Path) -> Iterator[Cli]:
             **environment,
         }
         return subprocess.run(
-            [sys.executable, "-m", "local_aws", *arguments],
-            cwd=ROOT,
+            [str(Path(sys.executable).with_name("local-aws")), *arguments],
+            cwd=state_dir.parent,
             env=variables,
             capture_output=True,
             text=True,
@@ -98,7 +97,7 @@ def test_up_twice_is_one_server(cli: Cli, state_dir: Path) -> None:
 
 def test_env_prints_what_a_shell_can_evaluate(cli: Cli) -> None:
     assert cli("env").returncode == 1
-    assert "python -m local_aws up" in cli("env").stderr
+    assert "local-aws up" in cli("env").stderr
 
     up = cli("up")
     printed = cli("env").stdout

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from local_aws.server import LocalAws, ServerRecord, StatePaths
+from local_aws import LocalAws
 
 FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT")
 
@@ -122,6 +122,4 @@ class GlueBench:
 
 def spark_jvms(aws: LocalAws) -> list[psutil.Process]:
     """The JVMs of a server: those of its active runs, and an idle one."""
-    record = ServerRecord.read(StatePaths(aws.state_dir).record)
-    assert record is not None
-    return [child for child in psutil.Process(record.pid).children() if "java" in child.name()]
+    return [child for child in psutil.Process(aws.pid).children() if "java" in child.name()]

@@ -40,8 +40,7 @@ from local_aws.runtime.awsglue.job import BOOKMARKS_VARIABLE
 
 MASTER_VARIABLE = "LOCAL_AWS_SPARK_MASTER"
 
-_PROJECT = Path(__file__).resolve().parents[2]
-_RUNTIME = _PROJECT / "local_aws" / "runtime"
+_RUNTIME = Path(__file__).resolve().parents[1] / "runtime"
 _POLL_SECONDS = 0.1
 _EXIT_TIMEOUT_SECONDS = 20
 _WITHOUT_EFFECT = ("--extra-jars", "--extra-files", "--additional-python-modules", "--enable-spark-ui")
@@ -305,7 +304,7 @@ class _Run:
         """Start the driver; it connects to its JVM while objects are staged in."""
         with spec.output_log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "local_aws.glue.driver", os.fspath(spec.write())],
+                [sys.executable, "-P", "-m", "local_aws.glue.driver", os.fspath(spec.write())],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -314,7 +313,6 @@ class _Run:
                 env={
                     **self._jvm_environment(),
                     BOOKMARKS_VARIABLE: os.fspath(self._bookmarks),
-                    "PYTHONPATH": os.fspath(_PROJECT),
                     "PYTHONUNBUFFERED": "1",
                     "TMPDIR": os.fspath(self._temporary),
                 },

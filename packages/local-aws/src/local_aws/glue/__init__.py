@@ -11,7 +11,7 @@
     spark      how a JVM is started, connected to and made as good as new
     failure    why a script failed, in a line or two
 
-What scripts import, and job bookmarks, are in `local_aws/runtime/awsglue`. The Data Catalog is MiniStack's.
+What scripts import, and job bookmarks, are in `local_aws.runtime.awsglue`. The Data Catalog is MiniStack's.
 """
 
 

@@ -22,7 +22,6 @@ from botocore.exceptions import ClientError
 from local_aws.process import EXTENSIONS, SERVICES
 from local_aws.server import LocalAws, ServerRecord, StatePaths, find, running_server
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLE = "arn:aws:iam::000000000000:role/any"
 FUNCTION = "arn:aws:lambda:us-west-2:000000000000:function:any"
 
@@ -145,7 +144,7 @@ def test_a_server_ends_when_the_process_that_runs_it_is_killed(tmp_path: Path) -
             time.sleep(60)
     """
     parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(source)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(source)], stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
     assert parent.stdout.readline().startswith("http://127.0.0.1:")
@@ -164,7 +163,6 @@ def test_a_second_server_on_the_same_state_replaces_none_that_others_use(tmp_pat
     with running_server(tmp_path / "state") as aws:
         refused = subprocess.run(
             [sys.executable, "-m", "local_aws", "serve", "--port", "0", "--state-dir", str(aws.state_dir)],
-            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=30,

@@ -1,7 +1,7 @@
 """Start, find and stop the embedded AWS from outside: the life cycle of its one server process.
 
 What runs inside that process is in `local_aws.process`; nothing here imports MiniStack, so that
-`python -m local_aws status` answers at once.
+`local-aws status` answers at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 4566
 DEFAULT_REGION = "us-west-2"
-DEFAULT_STATE_DIR = Path(__file__).resolve().parent.parent / ".local-aws"
+DEFAULT_STATE_DIR = Path(".local-aws")
 HOST = "127.0.0.1"
 ACCESS_KEY = SECRET_KEY = "test"
 
@@ -121,7 +121,7 @@ class StatePaths:
                     f"{self.root} holds files that the embedded AWS did not write. "
                     "Choose an empty directory with LOCAL_AWS_STATE_DIR or --state-dir."
                 )
-            self.marker.write_text("State of the embedded AWS. `python -m local_aws clean` removes it.\n")
+            self.marker.write_text("State of the embedded AWS. `local-aws clean` removes it.\n")
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,21 @@ class LocalAws:
         """As the function `requests`."""
         return requests(self.endpoint_url, reset=reset)
 
+    @property
+    def pid(self) -> int:
+        """The server's process, whose children are what it started. Raises ServerNotRunning."""
+        record = find(self.state_dir)
+        if record is None:
+            raise ServerNotRunning(f"No embedded AWS runs on {self.state_dir}.")
+        return record.pid
+
+    def has_class_archive(self) -> bool:
+        """Whether Spark's class archive is there. Until then, a new installation records it and is busy."""
+        from local_aws.glue.archive import archive_options
+        from local_aws.glue.spark import spark_jars
+
+        return bool(archive_options(spark_jars()))
+
 
 def configured_port() -> int:
     """The port from LOCAL_AWS_PORT, else 4566."""
@@ -191,7 +206,7 @@ def configured_port() -> int:
 
 
 def configured_state_dir() -> Path:
-    """The state directory from LOCAL_AWS_STATE_DIR, else `.local-aws` beside this package."""
+    """The state directory from LOCAL_AWS_STATE_DIR, else `.local-aws` in the current folder."""
     return Path(os.environ.get("LOCAL_AWS_STATE_DIR") or DEFAULT_STATE_DIR).expanduser().resolve()
 
 
@@ -250,7 +265,7 @@ def start(state_dir: Path, port: int, progress: Progress = lambda _: None) -> Se
         if running is not None and running.port != port:
             raise LocalAwsError(
                 f"The embedded AWS of {state_dir} already runs on port {running.port}. "
-                f"Stop it first (python -m local_aws down), or choose another state directory "
+                f"Stop it first (local-aws down), or choose another state directory "
                 "with LOCAL_AWS_STATE_DIR."
             )
         if running is not None and is_healthy(running, timeout=10):
@@ -315,11 +330,16 @@ def running_server(state_dir: Path, port: int | None = None, module: str = "loca
 def _spawn(
     paths: StatePaths, port: int, *, bound_to_us: bool, module: str = "local_aws"
 ) -> subprocess.Popen[bytes]:
-    """Start the server process in a session of its own, its output in the log."""
+    """Start the server process in a session of its own, its output in the log.
+
+    It imports nothing from the caller's folder, where a `random.py` may lie; only a test's `module` is there.
+    """
+    is_ours = module == "local_aws"
     if paths.log.exists():
         paths.log.replace(paths.log.with_suffix(".log.1"))
     command = [
         sys.executable,
+        *(["-P"] if is_ours else []),
         "-m",
         module,
         "serve",
@@ -333,7 +353,7 @@ def _spawn(
     with paths.log.open("wb") as log:
         return subprocess.Popen(
             command,
-            cwd=Path(__file__).resolve().parent.parent,
+            cwd=paths.root if is_ours else None,
             stdin=subprocess.PIPE if bound_to_us else subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -368,7 +388,7 @@ def _start_failure(exit_code: int, paths: StatePaths, port: int) -> LocalAwsErro
     if exit_code == EXIT_PORT_BUSY:
         return PortBusy(
             f"Port {port} on {HOST} is taken by another program. "
-            "Stop that program, or choose another port: LOCAL_AWS_PORT=4577 python -m local_aws up"
+            "Stop that program, or choose another port: LOCAL_AWS_PORT=4577 local-aws up"
         )
     if exit_code == EXIT_ALREADY_RUNNING:
         return ServerStartFailed(f"Another embedded AWS is just starting on {paths.root}. Try again.")

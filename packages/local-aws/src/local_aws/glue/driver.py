@@ -133,8 +133,7 @@ def _follow_leash(leash: IO[bytes], let_go: threading.Event) -> None:
 
 def _set_python_path(spec: DriverSpec) -> None:
     """Let the script find what it finds on Glue: its own folder, its libraries, the installed packages."""
-    ours = {"", os.fspath(Path.cwd()), os.fspath(Path(__file__).resolve().parents[2])}
-    sys.path[:] = [*spec.python_path, *(entry for entry in sys.path if entry not in ours)]
+    sys.path[:] = [*spec.python_path, *sys.path]
 
 
 def _run_script(spec: DriverSpec, describe: Callable[[BaseException], str]) -> str | None:

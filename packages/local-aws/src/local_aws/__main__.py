@@ -1,4 +1,4 @@
-"""Command line of the embedded AWS: `python -m local_aws up|down|clean|status|env|requests|serve`."""
+"""Command line of the embedded AWS: `local-aws up|down|clean|status|env|requests|serve`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from local_aws import server
 EPILOG = """\
 environment:
   LOCAL_AWS_PORT       port on 127.0.0.1 (default 4566)
-  LOCAL_AWS_STATE_DIR  where state is kept (default .local-aws beside the package)
+  LOCAL_AWS_STATE_DIR  where state is kept (default .local-aws in the current folder)
   LOCAL_AWS_FILE_SYSTEM
                        how Spark's s3:// reaches S3: s3a (default, Hadoop's connector) or mirror (folders)
   LOCAL_AWS_WARM_JVM_SECONDS
                        how long Spark's JVM waits, warm, for the next job run (default 600; 0: not at all)
 
 point any AWS tool of this shell at it:
-  eval "$(python -m local_aws up)"
+  eval "$(local-aws up)"
 """
 
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options)
     except server.LocalAwsError as error:
-        print(f"local_aws: {error}", file=sys.stderr)
+        print(f"local-aws: {error}", file=sys.stderr)
         return 1
 
 
@@ -99,8 +99,8 @@ def serve(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m local_aws",
-        description="The embedded AWS: the services of this project on 127.0.0.1, with state on disk.",
+        prog="local-aws",
+        description="The embedded AWS: Glue, Athena and what they need, on 127.0.0.1, with state on disk.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -129,7 +129,7 @@ def _add(
 def _running(options: argparse.Namespace) -> server.ServerRecord:
     record = server.find(_state_dir(options))
     if record is None:
-        raise server.ServerNotRunning("The embedded AWS is not running. Start it: python -m local_aws up")
+        raise server.ServerNotRunning("The embedded AWS is not running. Start it: local-aws up")
     return record
 
 
