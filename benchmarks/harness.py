@@ -1,8 +1,7 @@
 """What every part of the benchmark stands on: batches, a deployed pipeline, its runs and their times.
 
 Everything goes over HTTP as with AWS: the stack is deployed from the template, the job is created by
-`capstone_pipeline`, objects are put by boto3, and a run is timed from start_job_run to SUCCEEDED. Jobs reach
-S3 by Hadoop's S3A, as on Glue, unless a part asks for folders.
+`capstone_pipeline`, objects are put by boto3, and a run is timed from start_job_run to SUCCEEDED.
 """
 
 from __future__ import annotations
@@ -98,17 +97,13 @@ class Bench:
 
 
 @contextlib.contextmanager
-def benchmark(scale: Scale, folder: Path, file_system: str = "s3a") -> Iterator[Bench]:
-    """An embedded AWS of its own, on a free loopback port, for the length of a `with` block.
-
-    `file_system` is what its jobs reach S3 by: "s3a", or "mirror" for folders.
-    """
+def benchmark(scale: Scale, folder: Path) -> Iterator[Bench]:
+    """An embedded AWS of its own, on a free loopback port, for the length of a `with` block."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
-    os.environ["LOCAL_AWS_FILE_SYSTEM"] = file_system
     try:
-        with running_server(folder / f"aws-{file_system}") as server:
+        with running_server(folder / "aws") as server:
             os.environ.update(server.environment)
             yield Bench(scale, server, connect(DEFAULT_REGION, server.endpoint_url), folder)
     finally:
@@ -117,7 +112,7 @@ def benchmark(scale: Scale, folder: Path, file_system: str = "s3a") -> Iterator[
 
 
 def wait_for_class_archive(server: LocalAws) -> None:
-    """Wait while the embedded AWS records Spark's class archive, once per environment and file system.
+    """Wait while the embedded AWS records Spark's class archive, once per environment.
 
     It does so in the background, which would disturb what is measured; and Spark starts faster with it.
     """

@@ -13,8 +13,6 @@ PAGE = ROOT / "docs" / "BENCHMARKS.md"
 
 TARGETS = (
     ("one_batch", "ours_over_old_cold", "new / old script, S3A, cold JVM", "at most", 0.75),
-    ("one_batch", "ours_over_old_folders_cold", "new / old script, folders, cold JVM", "at most", 1.0),
-    ("one_batch", "ours_over_old_folders", "the same, warm JVM", "at most", 1.0),
     ("one_batch", "baseline_over_ours_cold", "baseline / ours, first batch, cold JVM", "at least", 1.0),
     ("history", "baseline_over_ours_last", "baseline / ours, last batch", "at least", 7.0),
     ("history", "ours_last_over_second", "our time, last batch / batch 2", "at most", 1.15),

@@ -1,8 +1,8 @@
 """One batch into an empty lake: our job, the old script, the baseline and DuckDB, and where our time goes.
 
 A run finds a cold JVM, as the first run after `make up` does, or a warm one, as each further run every five
-minutes does (`packages/local-aws/src/local_aws/glue/jvms.py`). Both are measured of all scripts: on S3A, as
-on Glue, and of ours and the old one on folders too, where no request costs anything.
+minutes does (`packages/local-aws/src/local_aws/glue/jvms.py`). Both are measured of all scripts, on S3A, as
+on Glue.
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ from benchmarks.harness import (
     OURS,
     Bench,
     Run,
-    benchmark,
     median_figure,
     old_script,
     progress,
     run_once,
-    wait_for_class_archive,
     warm_up,
 )
 from benchmarks.phases import EFFORT, IN_ORDER, WHAT, effort, phases
@@ -39,8 +37,6 @@ TITLE = "One batch"
 RATIOS = {
     "ours_over_old_cold": ("ours_cold", "old_cold", "ours / old, cold JVM"),
     "ours_over_old": ("ours", "old", "ours / old, warm JVM"),
-    "ours_over_old_folders_cold": ("ours_folders_cold", "old_folders_cold", "ours / old, folders, cold JVM"),
-    "ours_over_old_folders": ("ours_folders", "old_folders", "ours / old, folders, warm JVM"),
     "baseline_over_ours_cold": ("baseline_cold", "ours_cold", "baseline / ours, cold JVM"),
     "baseline_over_ours": ("baseline", "ours", "baseline / ours, warm JVM"),
     "ours_over_duckdb": ("ours", "duckdb", "ours / DuckDB, warm JVM"),
@@ -53,10 +49,6 @@ TIMES = {
     "old_cold": "the old script, cold JVM",
     "baseline": "the baseline, warm JVM",
     "baseline_cold": "the baseline, cold JVM",
-    "ours_folders": "our job on folders, warm JVM",
-    "ours_folders_cold": "our job on folders, cold JVM",
-    "old_folders": "the old script on folders, warm JVM",
-    "old_folders_cold": "the old script on folders, cold JVM",
     "duckdb": "DuckDB in one process",
 }
 
@@ -65,8 +57,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
     """Each repetition runs all on the same file, one after the other, so that load hits them alike."""
     file, repeats = bench.batches(bench.scale.events)[1], bench.scale.repeats
     scripts = {"ours": OURS, "old": old_script(bench.folder), "baseline": BASELINE}
-    on_folders = {f"{name}_folders": scripts[name] for name in ("ours", "old")}
-    with progress(TITLE, 13 * repeats) as bar:
+    with progress(TITLE, 9 * repeats) as bar:
 
         def observe(**how: Any) -> Run:
             run = run_once(bench, OURS, file, with_events=True, **how)
@@ -80,11 +71,6 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
         warm_runs = [observe() for _ in range(repeats)]
         seconds["duckdb"] = [run_duckdb(bench, file) for _ in range(repeats)]
         bar.update(repeats)
-        with benchmark(bench.scale, bench.folder, "mirror") as folders:
-            wait_for_class_archive(folders.server)
-            seconds |= _in_turns(folders, file, on_folders, bar, cold=True)
-            warm_up(folders, file, *on_folders.values())
-            seconds |= _in_turns(folders, file, on_folders, bar)
     figures = {
         "events": Figure(file.lines, "count", "lines of the batch"),
         **{name: _ratio(seconds[over], seconds[under], text) for name, (over, under, text) in RATIOS.items()},
@@ -147,8 +133,7 @@ def section(result: Result) -> str:
         "The embedded AWS keeps the JVM of a run that succeeded for the next one. The first run after "
         "`make up` finds a cold JVM, in which Java loads, interprets and compiles all code anew; the runs "
         "after it find a warm one. Warm runs were timed after several others. All scripts are run "
-        "both ways. `s3://` is Hadoop's S3A connector, as on Glue; where the table says so it is folders, in "
-        "which no request costs anything.",
+        "both ways. `s3://` is Hadoop's S3A connector, as on Glue.",
         drawing.figure_table(figures[name] for name in names),
         "Where our time goes, in runs of their own with Spark's event log on. A layer ends with its summary "
         "line in the job's log." + (f" Not to be told apart from what follows: {untold}." if untold else ""),

@@ -18,7 +18,7 @@ from awsglue.utils import GlueArgumentError, getResolvedOptions
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from local_aws.glue.spark import map_buckets
+from buckets import map_buckets
 
 RAW_LINES = {"separator": "\x01", "quoteChar": -1, "withHeader": False, "attachFilename": "source_file"}
 

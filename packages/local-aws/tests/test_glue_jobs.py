@@ -249,6 +249,54 @@ def test_arguments_are_merged_as_glue_merges_them(bench: GlueBench) -> None:
     }
 
 
+def test_boto3_and_spark_see_what_the_other_wrote_in_the_script_and_in_sparks_workers(
+    bench: GlueBench,
+) -> None:
+    bench.create_job(
+        "both",
+        """
+        import json, sys
+        import boto3
+        import pyarrow as pa
+        from pyspark.sql import SparkSession
+
+        bucket = sys.argv[sys.argv.index("--TARGET_BUCKET") + 1]
+        spark = SparkSession.builder.getOrCreate()
+        s3 = boto3.client("s3")
+
+        def read(client, prefix):
+            listed = client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+            keys = [item["Key"] for item in listed if not item["Key"].endswith("/")]
+            return [client.get_object(Bucket=bucket, Key=key)["Body"].read().decode() for key in keys]
+
+        def in_worker(batches):
+            client = boto3.client("s3")
+            for batch in batches:
+                client.put_object(Bucket=bucket, Key="both/worker/x.txt", Body=b"by boto3 in a worker")
+                yield pa.RecordBatch.from_pydict({"read": read(client, "both/spark/")})
+
+        rows = spark.createDataFrame([("by spark",)], "value string").coalesce(1)
+        rows.write.text(f"s3://{bucket}/both/spark")
+        s3.put_object(Bucket=bucket, Key="both/driver/x.txt", Body=b"by boto3 in the driver")
+        print(json.dumps({
+            "driver reads": read(s3, "both/spark/"),
+            "worker reads": [row.read for row in rows.mapInArrow(in_worker, "read string").collect()],
+            "spark reads": [
+                spark.read.text(f"s3://{bucket}/both/{name}").first().value for name in ("driver", "worker")
+            ],
+            "region": s3.meta.region_name,
+        }))
+        """,
+    )
+    run = bench.succeed("both")
+    assert json.loads(bench.output("both", run["Id"])[0]) == {
+        "driver reads": ["by spark\n"],
+        "worker reads": ["by spark\n"],
+        "spark reads": ["by boto3 in the driver", "by boto3 in a worker"],
+        "region": "us-west-2",
+    }
+
+
 def test_a_stopped_run_ends_with_its_processes_and_keeps_what_it_wrote(
     aws: LocalAws, bench: GlueBench
 ) -> None:

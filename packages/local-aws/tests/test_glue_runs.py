@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -17,16 +19,18 @@ def runs(tmp_path: Path) -> RunStore:
     return RunStore(tmp_path / "runs.sqlite")
 
 
-def _start(runs: RunStore, run_id: str, job: JobKey = JOB, max_active: int = 1) -> int:
-    return runs.add(job, {"Id": run_id, "JobRunState": "STARTING"}, max_active).workspace
+def _start(runs: RunStore, run_id: str, job: JobKey = JOB, max_active: int = 1) -> None:
+    runs.add(job, {"Id": run_id, "JobRunState": "STARTING"}, max_active)
 
 
-def test_concurrent_runs_of_a_job_get_workspaces_of_their_own(runs: RunStore) -> None:
-    assert [_start(runs, run_id, max_active=2) for run_id in ("a", "b")] == [0, 1]
+def test_a_job_has_as_many_runs_at_once_as_it_allows(runs: RunStore) -> None:
+    for run_id in ("a", "b"):
+        _start(runs, run_id, max_active=2)
     with pytest.raises(TooManyRuns):
         _start(runs, "c", max_active=2)
     runs.update("a", JobRunState="SUCCEEDED")
-    assert _start(runs, "c", max_active=2) == 0
+    _start(runs, "c", max_active=2)
+    assert [record.id for record in runs.active()] == ["b", "c"]
 
 
 def test_jobs_of_other_names_accounts_and_regions_do_not_count(runs: RunStore) -> None:
@@ -37,7 +41,8 @@ def test_jobs_of_other_names_accounts_and_regions_do_not_count(runs: RunStore) -
         JobKey("000000000000", "eu-west-1", "job"),
     )
     for number, job in enumerate(others):
-        assert _start(runs, f"other {number}", job) == 0
+        _start(runs, f"other {number}", job)
+    assert len(runs.active()) == 4
 
 
 def test_runs_are_remembered_by_another_process(runs: RunStore, tmp_path: Path) -> None:
@@ -46,6 +51,22 @@ def test_runs_are_remembered_by_another_process(runs: RunStore, tmp_path: Path) 
     again = RunStore(tmp_path / "runs.sqlite")
     (record,) = again.active()
     assert (record.job, record.document["JobRunState"], record.document["Extra"]) == (JOB, "RUNNING", 1)
+
+
+def test_runs_that_an_earlier_version_stored_are_kept(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.sqlite")) as old, old:
+        old.execute(
+            "CREATE TABLE run (sequence INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL,"
+            " region TEXT NOT NULL, job TEXT NOT NULL, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL,"
+            " workspace INTEGER NOT NULL, document TEXT NOT NULL)"
+        )
+        old.execute(
+            "INSERT INTO run VALUES (1, '000000000000', 'us-west-2', 'job', 'a', 'SUCCEEDED', 0, ?)",
+            ('{"Id": "a", "JobRunState": "SUCCEEDED"}',),
+        )
+    runs = RunStore(tmp_path / "runs.sqlite")
+    _start(runs, "b")
+    assert [record.id for record in runs.page(JOB, None, 9)[0]] == ["b", "a"]
 
 
 def test_pages_go_from_newest_to_oldest(runs: RunStore) -> None:

@@ -1,4 +1,4 @@
-"""How the S3A connector gets here, and when jobs do without it. What it does is in test_glue_jobs.py."""
+"""How the S3A connector gets here. What it does is in test_glue_jobs.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.glue import archive, s3a
-from local_aws.glue.spark import FILE_SYSTEM_VARIABLE, UnknownFileSystem, spark_jars
-from local_aws.server import ServerStartFailed, running_server
+from local_aws.glue.spark import spark_jars
 
 
 @pytest.fixture
@@ -46,15 +45,3 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(cache: Path) -> None:
     with pytest.raises(s3a.S3ANotInstalled, match="SHA-256"):
         s3a._unpack(source, cache, cache)
     assert not [jar for jar in s3a.jar_paths() if jar.exists()]
-
-
-def test_jobs_can_do_without_it_but_not_with_anything_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(FILE_SYSTEM_VARIABLE, "mirror")
-    assert not set(s3a.jar_paths()) & set(spark_jars())
-    monkeypatch.setenv(FILE_SYSTEM_VARIABLE, "emrfs")
-    with pytest.raises(UnknownFileSystem, match="emrfs"):
-        spark_jars()
-    with pytest.raises(ServerStartFailed, match="LOCAL_AWS_FILE_SYSTEM is 'emrfs'"), running_server(tmp_path):
-        pass

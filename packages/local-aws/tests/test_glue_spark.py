@@ -1,4 +1,4 @@
-"""How Spark's JVM is started: its options, its folders for buckets, and the archive of its classes."""
+"""How Spark's JVM is started: its options, and the archive of its classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from local_aws.glue import archive
 from local_aws.glue.driver import end_of_process
-from local_aws.glue.spark import MEMORY_VARIABLE, class_path, java_options, s3_on_folders
+from local_aws.glue.spark import MEMORY_VARIABLE, class_path, java_options
 from local_aws.java import java_home
 
 
@@ -33,12 +33,6 @@ def test_memory_is_the_jobs_else_the_environments_else_a_share_of_the_machine(
 def test_the_jobs_own_java_options_come_last_and_so_win() -> None:
     options = java_options({"spark.driver.extraJavaOptions": "-Xss4m -Da='b c'"})
     assert options[-2:] == ["-Xss4m", "-Da=b c"]
-
-
-def test_a_bucket_is_a_folder_also_with_spaces_in_its_path(tmp_path: Path) -> None:
-    settings = s3_on_folders({"bucket": tmp_path / "a b"})
-    assert (tmp_path / "a b").is_dir()
-    assert settings["spark.hadoop.fs.viewfs.mounttable.bucket.linkFallback"].endswith("/a%20b")
 
 
 def test_without_an_archive_java_starts_as_usual_and_with_one_it_is_used(

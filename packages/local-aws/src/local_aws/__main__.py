@@ -15,8 +15,6 @@ EPILOG = """\
 environment:
   LOCAL_AWS_PORT       port on 127.0.0.1 (default 4566)
   LOCAL_AWS_STATE_DIR  where state is kept (default .local-aws in the current folder)
-  LOCAL_AWS_FILE_SYSTEM
-                       how Spark's s3:// reaches S3: s3a (default, Hadoop's connector) or mirror (folders)
   LOCAL_AWS_WARM_JVM_SECONDS
                        how long Spark's JVM waits, warm, for the next job run (default 600; 0: not at all)
 

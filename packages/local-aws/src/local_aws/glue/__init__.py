@@ -3,7 +3,6 @@
     api        the Glue API's job actions, patched into MiniStack
     runner     a run: its process, how it ended
     s3a        Spark's connector to S3: its jars
-    mirror     buckets as folders instead, before and after
     logs       log files -> CloudWatch Logs
     runs       the memory of runs
     driver     the process of a run

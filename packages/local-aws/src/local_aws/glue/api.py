@@ -22,7 +22,6 @@ from local_aws.glue.archive import start_recording
 from local_aws.glue.logs import DEFAULT_PREFIX
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import ACTIVE_STATES, JobKey, RunRecord, RunStore, TooManyRuns
-from local_aws.glue.spark import uses_s3a
 from local_aws.runtime.awsglue.bookmarks import BookmarkNotFound, BookmarkStore
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -68,7 +67,6 @@ def install() -> None:
     from local_aws.events import job_run_ended
 
     check_internals(glue, provisioners)
-    uses_s3a()  # Refused now, not by the first run.
     folder = Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "glue"
     endpoint_url = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     runs = RunStore(folder / "runs.sqlite")
@@ -185,13 +183,11 @@ class _JobActions:
         """DeleteJob: its runs end, and are forgotten with its bookmark."""
         result = self._call_original("_delete_job", data)
         key = self._key(data["JobName"])
-        active = [record for record in self._runs.active() if record.job == key]
-        for record in active:
-            self._runner.stop(record.id)
+        for record in self._runs.active():
+            if record.job == key:
+                self._runner.stop(record.id)
         self._runs.delete(key)
         self._bookmarks().delete(key.name)
-        if not active:  # Else a run is still being ended there.
-            self._runner.forget(key)
         return result
 
     def reset(self) -> None:

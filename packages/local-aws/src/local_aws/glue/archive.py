@@ -74,10 +74,9 @@ def record() -> None:
     Raises subprocess.CalledProcessError, OSError or S3ANotInstalled when it cannot be made.
     """
     from local_aws.glue.s3a import s3a_jars
-    from local_aws.glue.spark import spark_jars, uses_s3a
+    from local_aws.glue.spark import spark_jars
 
-    if uses_s3a():
-        s3a_jars()
+    s3a_jars()
     jars = spark_jars()
     folder = cache_dir()
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,9 +154,6 @@ def _buckets(folder: Path) -> Iterator[dict[str, str]]:
     """Settings under which s3://source and s3://target can be used, as jobs would use them."""
     from local_aws.glue import spark
 
-    if not spark.uses_s3a():
-        yield spark.s3_on_folders({"source": folder / "source", "target": folder / "target"})
-        return
     with server.running_server(folder / "aws") as aws:
         s3 = aws.client("s3")
         for bucket in ("source", "target"):

@@ -1,8 +1,7 @@
 """The process of one job run: connects to a JVM, runs the script as `__main__`, says how it ended.
 
 Started by `local_aws.glue.runner` as `python -m local_aws.glue.driver <spec>`; not for use by hand.
-Its standard input is a leash: the line "go" lets the script begin, and its end (the server is gone) ends the
-process.
+Its standard input is a leash: its end (the server is gone) ends the process.
 """
 
 from __future__ import annotations
@@ -72,8 +71,7 @@ class DriverSpec:
 def main() -> None:
     """Run the script of the spec named on the command line."""
     spec = DriverSpec(**json.loads(Path(sys.argv[1]).read_text()))
-    let_go = threading.Event()
-    threading.Thread(target=_follow_leash, args=(_take_leash(), let_go), daemon=True).start()
+    threading.Thread(target=_follow_leash, args=(_take_leash(),), daemon=True).start()
     # Now, because importing PySpark takes about as long as a new JVM needs to start.
     import pyspark.sql  # noqa: F401
 
@@ -84,7 +82,6 @@ def main() -> None:
         connect_pyspark(Path(spec.connection), lambda: psutil.pid_exists(spec.jvm))
         renew_jvm(spec.settings)
         share_compiled_code()
-        let_go.wait()
         _set_python_path(spec)
         spec.started_mark.touch()
         error = _run_script(spec, describe)
@@ -123,11 +120,9 @@ def end_of_process(what: str, exit_code: int) -> str:
     return f"{what} was ended by {name}{reason.get(name, '')}"
 
 
-def _follow_leash(leash: IO[bytes], let_go: threading.Event) -> None:
-    """Let the script begin when told so; end this process and its children when the server is gone."""
-    if leash.readline() == b"go\n":
-        let_go.set()
-        leash.read()
+def _follow_leash(leash: IO[bytes]) -> None:
+    """End this process and its children when the server is gone."""
+    leash.read()
     os.killpg(0, signal.SIGKILL)
 
 

@@ -1,8 +1,7 @@
-"""Runs a Glue job's script: a Spark driver process, its way to S3, its logs, and how it ended.
+"""Runs a Glue job's script: a Spark driver process, its JVM, its logs, and how it ended.
 
-One thread a run. Spark's s3:// is S3A, or buckets are folders (LOCAL_AWS_FILE_SYSTEM=mirror): then what the
-run writes is brought to S3 however it ended, and only then is its end reported.
-A run that was active when the server died is ended at the next start (`recover`).
+One thread a run. Script and Spark talk to S3 over HTTP, so what a run had written when it ended, or was
+killed, is there. A run that was active when the server died is ended at the next start (`recover`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import boto3
 import psutil
@@ -32,10 +30,9 @@ from local_aws.glue.compiled_code import CACHE_SETTINGS
 from local_aws.glue.driver import DriverSpec, end_of_process
 from local_aws.glue.jvms import JvmPool, SparkJvm, cpu_seconds, family_of, kill_all, kill_group
 from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
-from local_aws.glue.mirror import BucketMirror, Transfer
-from local_aws.glue.runs import JobKey, RunRecord, RunStore
+from local_aws.glue.runs import RunRecord, RunStore
 from local_aws.glue.s3a import S3ANotInstalled
-from local_aws.glue.spark import s3_on_folders, s3_on_s3a, uses_s3a
+from local_aws.glue.spark import s3_on_s3a
 from local_aws.runtime.awsglue.job import BOOKMARKS_VARIABLE
 
 MASTER_VARIABLE = "LOCAL_AWS_SPARK_MASTER"
@@ -76,7 +73,7 @@ class RunRequest:
 
 
 class JobRunner:
-    """Executes runs and keeps their records true. `folder` holds mirrors, bookmarks and what runs need."""
+    """Executes runs and keeps their records true. `folder` holds bookmarks and what runs need."""
 
     def __init__(
         self,
@@ -116,40 +113,27 @@ class JobRunner:
         self._ended(record, state, message)
 
     def stop(self, run_id: str) -> None:
-        """Ask an active run to end; it becomes STOPPED once what it wrote is in S3."""
+        """Ask an active run to end; it becomes STOPPED once its processes are gone."""
         stop = self._stops.get(run_id)
         if stop is not None:
             self._runs.update(run_id, JobRunState="STOPPING")
             stop.set()
 
     def recover(self, leftovers: Iterable[RunRecord]) -> None:
-        """End runs that were active when the last server process ended: save what they wrote, say so."""
+        """End runs that were active when the last server process ended."""
         for record in leftovers:
             run_folder = _run_folder(self._folder, record)
             _kill_recorded_processes(run_folder)
             message = "The embedded AWS ended while the run was active. Start the job again."
-            try:
-                for bucket in _staged_buckets(run_folder):
-                    self._mirror(record, bucket).stage_out()
-            except Exception as error:
-                logger.exception("Saving what run %s wrote", record.id)
-                message += f" What it had written could not all be brought to S3: {error!r}"
             stopping = record.document["JobRunState"] == "STOPPING"
             state = "STOPPED" if stopping else "FAILED"
             self._runs.update(record.id, **_ending(state, message))
             shutil.rmtree(run_folder, ignore_errors=True)
             self._ended(record, state, message)
 
-    def forget(self, job: JobKey) -> None:
-        """Remove what is kept for a job that is deleted."""
-        shutil.rmtree(_job_folder(self._folder, job), ignore_errors=True)
-
     def bookmarks_path(self, account: str, region: str) -> Path:
         """The file of all bookmarks of an account and region."""
         return _bookmarks_path(self._folder, account, region)
-
-    def _mirror(self, record: RunRecord, bucket: str) -> BucketMirror:
-        return BucketMirror(self._aws(record).s3, bucket, _workspace(self._folder, record))
 
     def _aws(self, record: RunRecord) -> _Aws:
         return _Aws(self._endpoint_url, record.job.account, record.job.region)
@@ -200,8 +184,6 @@ class _Run:
         self._run_folder = _run_folder(folder, request.record)
         self._temporary = self._run_folder / "tmp"
         self._system_log = self._run_folder / "system.log"
-        self._workspace = _workspace(folder, request.record)
-        self._mirrors: list[BucketMirror] = []
         self._followers: list[LogFollower] = []
         self._running_since: float | None = None
 
@@ -217,9 +199,6 @@ class _Run:
         except Exception as error:
             logger.exception("Run %s of job %s", self._record.id, self._record.job.name)
             state, message = "FAILED", f"The embedded AWS could not run the job: {error!r}"
-        lost = self._stage_out()
-        if lost:
-            state, message = "FAILED", f"{message} Not all that the run wrote is in S3: {lost}".strip()
         if message:
             self._log(message)
         for follower in self._followers:
@@ -267,9 +246,6 @@ class _Run:
     def _prepare(self) -> tuple[Path, dict[str, str]]:
         """Fetch the script, see what it needs; returns its file, Spark's settings. Raises JobCannotRun."""
         script = self._fetch(self._request.script_location, self._run_folder / "script", "script")
-        if not uses_s3a():
-            named = self._buckets_named(script.read_text(errors="replace"))
-            self._mirrors = [BucketMirror(self._aws.s3, bucket, self._workspace) for bucket in named]
         for name in _WITHOUT_EFFECT:
             if self._request.arguments.get(name):
                 self._log(f"{name} has no effect in the embedded AWS")
@@ -301,7 +277,7 @@ class _Run:
         }
 
     def _spawn(self, spec: DriverSpec) -> subprocess.Popen[bytes]:
-        """Start the driver; it connects to its JVM while objects are staged in."""
+        """Start the driver, which connects to its JVM and runs the script."""
         with spec.output_log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "local_aws.glue.driver", os.fspath(spec.write())],
@@ -323,9 +299,6 @@ class _Run:
 
     def _supervise(self, process: subprocess.Popen[bytes], spec: DriverSpec) -> tuple[str, str]:
         """Let the script run, and follow its logs, until it ends, is stopped, or its time is over."""
-        self._stage_in()
-        (self._run_folder / "staged.json").write_text(json.dumps([mirror.bucket for mirror in self._mirrors]))
-        self._let_go(process)
         while True:
             for follower in self._followers:
                 follower.send()
@@ -343,13 +316,6 @@ class _Run:
                 minutes = self._record.document["Timeout"]
                 return "TIMEOUT", f"Job execution timed out: it ran for more than {minutes} minute(s)"
             time.sleep(_POLL_SECONDS)
-
-    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
-        """Tell the driver that its objects are there."""
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # It has ended, which `_supervise` will see.
-            process.stdin.write(b"go\n")
-            process.stdin.flush()
 
     def _result(self, process: subprocess.Popen[bytes], spec: DriverSpec) -> tuple[str, str]:
         """How the script ended, by its own word, or by its process's exit code."""
@@ -371,36 +337,6 @@ class _Run:
                 f"and {spent['collecting']:.1f} s on collecting garbage"
             )
         self._log(effort)
-
-    def _stage_in(self) -> None:
-        for mirror in self._mirrors:
-            began = time.monotonic()
-            transfer = mirror.stage_in()
-            self._log_transfer(f"Staged in s3://{mirror.bucket}", transfer, time.monotonic() - began)
-            for key in transfer.skipped:
-                self._log(f"s3://{mirror.bucket}/{key} is left out: it cannot be a file beside the others")
-
-    def _stage_out(self) -> str:
-        """Bring what the script changed to S3, if it was let go at all; says what could not be brought."""
-        if not _staged_buckets(self._run_folder):
-            return ""
-        lost = []
-        for mirror in self._mirrors:
-            began = time.monotonic()
-            try:
-                transfer = mirror.stage_out()
-            except Exception as error:
-                logger.exception("Stage-out of s3://%s after run %s", mirror.bucket, self._record.id)
-                lost.append(f"s3://{mirror.bucket} ({error!r})")
-                continue
-            self._log_transfer(f"Staged out s3://{mirror.bucket}", transfer, time.monotonic() - began)
-        return ", ".join(lost)
-
-    def _log_transfer(self, what: str, transfer: Transfer, seconds: float) -> None:
-        self._log(
-            f"{what}: copied {transfer.copied} of {transfer.objects} objects ({transfer.copied_bytes} B), "
-            f"deleted {transfer.deleted}, in {seconds:.2f} s"
-        )
 
     def _log(self, line: str) -> None:
         """Add a line to the run's system log."""
@@ -426,21 +362,10 @@ class _Run:
 
     def _file_system(self) -> dict[str, str]:
         """Spark's settings for s3://. Raises JobCannotRun."""
-        if self._mirrors:
-            return s3_on_folders({mirror.bucket: mirror.folder for mirror in self._mirrors})
         try:
             return s3_on_s3a(self._aws.environment["AWS_ENDPOINT_URL"], self._record.job.account)
         except S3ANotInstalled as error:
             raise JobCannotRun(str(error)) from error
-
-    def _buckets_named(self, script: str) -> list[str]:
-        """Buckets that the arguments or the script name; all of the account when they name none."""
-        text = "\n".join([script, *self._request.arguments.values()])
-        existing = [bucket["Name"] for bucket in self._aws.s3.list_buckets()["Buckets"]]
-        named = [
-            name for name in existing if re.search(rf"(?<![a-z0-9.-]){re.escape(name)}(?![a-z0-9.-])", text)
-        ]
-        return named or existing
 
     def _libraries(self) -> list[str]:
         """Paths for sys.path from --extra-py-files. Raises JobCannotRun."""
@@ -519,25 +444,8 @@ def _kill_recorded_processes(run_folder: Path) -> None:
                 kill_group(pid)
 
 
-def _staged_buckets(run_folder: Path) -> list[str]:
-    """Buckets whose folders the run may have changed: none before the script was let go."""
-    try:
-        return list(json.loads((run_folder / "staged.json").read_text()))
-    except FileNotFoundError:
-        return []
-
-
 def _run_folder(folder: Path, record: RunRecord) -> Path:
     return folder / "runs" / record.id
-
-
-def _job_folder(folder: Path, job: JobKey) -> Path:
-    return folder / job.account / job.region / "jobs" / quote(job.name, safe="")
-
-
-def _workspace(folder: Path, record: RunRecord) -> Path:
-    """The mirrors of one of a job's concurrent runs."""
-    return _job_folder(folder, record.job) / f"workspace-{record.workspace}"
 
 
 def _bookmarks_path(folder: Path, account: str, region: str) -> Path:

@@ -24,7 +24,6 @@ CREATE TABLE IF NOT EXISTS run (
     job TEXT NOT NULL,
     id TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL,
-    workspace INTEGER NOT NULL,         -- which of the job's mirrors the run uses
     document TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS run_by_job ON run (account, region, job);
@@ -50,7 +49,6 @@ class RunRecord:
     """A run as it is stored."""
 
     job: JobKey
-    workspace: int
     document: dict[str, Any]
 
     @property
@@ -72,32 +70,23 @@ class RunStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
+        if "workspace" in {column[1] for column in self._db.execute("PRAGMA table_info(run)")}:
+            self._db.execute("ALTER TABLE run DROP COLUMN workspace")  # Of servers before 0.1.
 
     def add(self, job: JobKey, document: dict[str, Any], max_active: int) -> RunRecord:
-        """Store a new run in the first workspace that no other uses. Raises TooManyRuns."""
+        """Store a new run. Raises TooManyRuns."""
         with self._lock, self._db:
-            rows = self._db.execute(
-                f"SELECT workspace FROM run WHERE account = ? AND region = ? AND job = ? AND {_ACTIVE}",
-                (job.account, job.region, job.name),
-            )
-            taken = {workspace for (workspace,) in rows}
-            if len(taken) >= max_active:
+            (active,) = self._db.execute(
+                f"SELECT count(*) FROM run WHERE account = ? AND region = ? AND job = ? AND {_ACTIVE}",
+                _key(job),
+            ).fetchone()
+            if active >= max_active:
                 raise TooManyRuns(job.name)
-            workspace = next(number for number in range(max_active) if number not in taken)
             self._db.execute(
-                "INSERT INTO run (account, region, job, id, state, workspace, document)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    job.account,
-                    job.region,
-                    job.name,
-                    document["Id"],
-                    document["JobRunState"],
-                    workspace,
-                    json.dumps(document),
-                ),
+                "INSERT INTO run (account, region, job, id, state, document) VALUES (?, ?, ?, ?, ?, ?)",
+                (*_key(job), document["Id"], document["JobRunState"], json.dumps(document)),
             )
-        return RunRecord(job, workspace, document)
+        return RunRecord(job, document)
 
     def update(self, run_id: str, **changes: Any) -> None:
         """Change members of a run's document. A run that was deleted with its job is left alone."""
@@ -121,7 +110,7 @@ class RunStore:
         """Runs of a job, newest first, from below sequence number `before`; and the next `before`, if any."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT sequence, account, region, job, workspace, document FROM run"
+                "SELECT sequence, account, region, job, document FROM run"
                 " WHERE account = ? AND region = ? AND job = ? AND sequence < ?"
                 " ORDER BY sequence DESC LIMIT ?",
                 (*_key(job), 2**62 if before is None else before, limit + 1),
@@ -149,8 +138,7 @@ class RunStore:
     def _select(self, condition: str, parameters: tuple[Any, ...]) -> Iterator[RunRecord]:
         with self._lock:
             rows = self._db.execute(
-                "SELECT account, region, job, workspace, document FROM run"
-                f" WHERE {condition} ORDER BY sequence",
+                f"SELECT account, region, job, document FROM run WHERE {condition} ORDER BY sequence",
                 parameters,
             ).fetchall()
         return map(_record, rows)
@@ -164,5 +152,5 @@ def _key(job: JobKey) -> tuple[str, str, str]:
 
 
 def _record(row: tuple[Any, ...]) -> RunRecord:
-    account, region, job, workspace, document = row
-    return RunRecord(JobKey(account, region, job), workspace, json.loads(document))
+    account, region, job, document = row
+    return RunRecord(JobKey(account, region, job), json.loads(document))

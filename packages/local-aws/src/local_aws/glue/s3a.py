@@ -25,9 +25,7 @@ JARS = {
 
 _SOURCE = "sagemaker_pyspark==1.4.5"
 _SOURCE_SHA256 = "05ca2d5081d7138ce29a8fb0a9cba077f28c825288ed07aed46a82e63c0bf1fb"
-_ADVICE = (
-    "Then run `python -m local_aws.glue.s3a` again; LOCAL_AWS_FILE_SYSTEM=mirror lets jobs do without it."
-)
+_ADVICE = "Without it no job can run. Then run `python -m local_aws.glue.s3a` again."
 
 
 class S3ANotInstalled(Exception):

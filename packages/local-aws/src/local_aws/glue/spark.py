@@ -1,7 +1,7 @@
-"""Starts Spark's JVM quickly, with s3:// served by Hadoop's S3A connector or from folders.
+"""Starts Spark's JVM quickly, with s3:// served by Hadoop's S3A connector.
 
 Used by the job runner's driver process, and by tests that want the same Spark (`s3_on_s3a`,
-`s3_on_folders`, `start_gateway`). Knows nothing about jobs and runs.
+`start_gateway`). Knows nothing about jobs and runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import psutil
 
@@ -26,13 +26,9 @@ from local_aws.glue.archive import archive_options
 from local_aws.glue.s3a import jar_paths, s3a_jars
 from local_aws.java import java_home
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
 GATEWAY_PORT_VARIABLE = "PYSPARK_GATEWAY_PORT"
 GATEWAY_SECRET_VARIABLE = "PYSPARK_GATEWAY_SECRET"
 MEMORY_VARIABLE = "LOCAL_AWS_SPARK_DRIVER_MEMORY"
-FILE_SYSTEM_VARIABLE = "LOCAL_AWS_FILE_SYSTEM"
 
 _HESITANT_COMPILER = (
     "-XX:Tier4InvocationThreshold=50000",
@@ -45,9 +41,6 @@ _HESITANT_COMPILER = (
 _GATEWAY_TIMEOUT_SECONDS = 60
 _S3_SCHEMES = ("s3", "s3a")
 _DRIVER_CLASS_PATH = "spark.driver.extraClassPath"
-_FOLDER_SCHEME = "rawfile"
-"""Local files without Hadoop's checksums, or a `.crc` file would lie beside every object. A scheme of its
-own, because parts of Hadoop insist that `file:` has them."""
 
 # What spark-class passes as well: Spark reaches into these packages (JavaModuleOptions of Spark 3.5).
 _OPENED_PACKAGES = (
@@ -82,21 +75,9 @@ def spark_home() -> Path:
     return Path(spec.origin).parent
 
 
-class UnknownFileSystem(Exception):
-    """LOCAL_AWS_FILE_SYSTEM has a value without a meaning."""
-
-
-def uses_s3a() -> bool:
-    """Whether LOCAL_AWS_FILE_SYSTEM says that jobs use S3A, or folders instead. Raises UnknownFileSystem."""
-    name = os.environ.get(FILE_SYSTEM_VARIABLE) or "s3a"
-    if name not in ("s3a", "mirror"):
-        raise UnknownFileSystem(f"{FILE_SYSTEM_VARIABLE} is {name!r}; it must be s3a or mirror")
-    return name == "s3a"
-
-
 def spark_jars() -> list[Path]:
-    """The class path of jobs. Raises UnknownFileSystem."""
-    return class_path({_DRIVER_CLASS_PATH: _joined(jar_paths())} if uses_s3a() else {})
+    """The class path of jobs."""
+    return class_path({_DRIVER_CLASS_PATH: _joined(jar_paths())})
 
 
 def class_path(settings: Mapping[str, str]) -> list[Path]:
@@ -139,31 +120,6 @@ def s3_on_s3a(endpoint_url: str, account: str = "000000000000") -> dict[str, str
         },
         **{f"spark.hadoop.fs.s3a.{name}": value for name, value in options.items()},
     }
-
-
-def s3_on_folders(buckets: Mapping[str, Path]) -> dict[str, str]:
-    """Spark settings under which s3://bucket/key is the file folder/key, for each bucket and its folder.
-
-    Reading, writing, renaming and deleting go through Hadoop's FileSystem API as on S3, by way of a view
-    file system that ships with Spark. The folders are created.
-    """
-    settings = {f"spark.hadoop.fs.{_FOLDER_SCHEME}.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
-    for scheme in _S3_SCHEMES:
-        settings[f"spark.hadoop.fs.{scheme}.impl"] = (
-            "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
-        )
-    for bucket, folder in buckets.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        link = folder.resolve().as_uri().replace("file:", f"{_FOLDER_SCHEME}:", 1)
-        settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = link
-    return settings
-
-
-def map_buckets(session: SparkSession, buckets: Mapping[str, Path]) -> None:
-    """The same as `s3_on_folders`, for a session that runs already: for tests that share one."""
-    configuration = session.sparkContext._jsc.hadoopConfiguration()
-    for name, value in s3_on_folders(buckets).items():
-        configuration.set(name.removeprefix("spark.hadoop."), value)
 
 
 def java_options(settings: Mapping[str, str]) -> list[str]:
@@ -269,7 +225,7 @@ def renew_jvm(settings: Mapping[str, str]) -> None:
             system.clearProperty(name)
     for name, value in settings.items():
         system.setProperty(name, value)
-    jvm.org.apache.hadoop.fs.FileSystem.closeAll()  # They remember which folder a bucket was.
+    jvm.org.apache.hadoop.fs.FileSystem.closeAll()  # They keep the settings that they were made with.
     jvm.org.apache.hadoop.fs.FileSystem.clearStatistics()
     jvm.org.apache.logging.log4j.core.config.Configurator.reconfigure()
 
