@@ -6,6 +6,7 @@ own, as they call S3 and Glue of this same server; the event loop must stay free
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -24,10 +25,10 @@ from ministack.core.responses import error_response_json, get_account_id, get_re
 from ministack.services import athena as ministack_athena
 from ministack.services import s3 as ministack_s3
 
-from local_aws.athena import results, statements
+from local_aws.athena import prepared, results, statements, workgroups
 from local_aws.athena.catalog import CATALOG_NAME, Catalog
 from local_aws.athena.engine import Cancellation, Session
-from local_aws.athena.errors import QueryCancelled, QueryFailed
+from local_aws.athena.errors import QueryCancelled, QueryFailed, RequestRefused
 from local_aws.athena.partitions import Location
 from local_aws.athena.results import Cell, Result
 from local_aws.athena.storage import ObjectStore, StoredObject
@@ -38,7 +39,6 @@ Request = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 Execution = dict[str, Any]
 
-ENGINE = "Athena engine version 3"
 MAX_PAGE = 1000
 
 _FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
@@ -53,22 +53,22 @@ _recent_rows: OrderedDict[str, list[tuple[Cell, ...]]] = OrderedDict()
 _lock = threading.Lock()
 
 
-class _Refused(Exception):
-    """A request that AWS refuses with InvalidRequestException."""
-
-
 def start_query_execution(request: Request) -> Response:
     """StartQueryExecution: checks what AWS checks at once, and runs the query in a thread."""
     name = request.get("WorkGroup") or "primary"
-    workgroup = _workgroup(name)
+    workgroup = workgroups.workgroup(name)
     if workgroup.get("State") == "DISABLED":
-        raise _Refused(f"WorkGroup {name} is disabled.")
+        raise RequestRefused(f"WorkGroup {name} is disabled.")
     query = request.get("QueryString") or ""
     if not query.strip():
-        raise _Refused("QueryString must not be empty.")
-    output = _output_location(request, workgroup)
+        raise RequestRefused("QueryString must not be empty.")
+    settings = workgroups.configuration(workgroup)
+    chosen = workgroups.result_configuration(request, settings)
+    is_managed = workgroups.has_managed_results(settings)
+    output = None if is_managed else workgroups.output_location(chosen, _client("s3"))
+    text, parameters = _resolved(query, request.get("ExecutionParameters") or [], name)
     token = (get_account_id(), get_region(), request.get("ClientRequestToken") or new_uuid())
-    execution = _new_execution(request, name, output)
+    execution = _new_execution(request, name, text, output, settings if is_managed else chosen)
     query_id = execution["QueryExecutionId"]
     with _lock:
         known_id, known_query = _request_tokens.setdefault(token, (query_id, query))
@@ -76,11 +76,15 @@ def start_query_execution(request: Request) -> Response:
             ministack_athena._executions[query_id] = execution
             _cancellations[query_id] = Cancellation()
     if known_query != query:
-        raise _Refused("Idempotent parameters do not match")
+        raise RequestRefused("Idempotent parameters do not match")
     if known_id == query_id:
-        limit = _configuration(workgroup).get("BytesScannedCutoffPerQuery")
-        parameters = request.get("ExecutionParameters") or []
-        spawn_background(_run, execution, parameters, output, limit, thread_name=f"athena-{query_id[:8]}")
+        limit = settings.get("BytesScannedCutoffPerQuery")
+        previous = _reusable(execution)
+        if previous is not None:
+            _reuse(previous, execution)
+            return json_response({"QueryExecutionId": known_id})
+        arguments = (execution, text, parameters, output, limit)
+        spawn_background(_run, *arguments, thread_name=f"athena-{query_id[:8]}")
     return json_response({"QueryExecutionId": known_id})
 
 
@@ -101,7 +105,7 @@ def get_query_execution(request: Request) -> Response:
 def list_query_executions(request: Request) -> Response:
     """ListQueryExecutions: the newest first."""
     name = request.get("WorkGroup") or "primary"
-    _workgroup(name)
+    workgroups.workgroup(name)
     executions = [e for e in ministack_athena._executions.values() if e["WorkGroup"] == name]
     executions.sort(key=lambda execution: execution["Status"]["SubmissionDateTime"], reverse=True)
     ids = [execution["QueryExecutionId"] for execution in executions]
@@ -118,12 +122,12 @@ def get_query_results(request: Request) -> Response:
     execution = _execution(request)
     state = execution["Status"]["State"]
     if state in ("FAILED", "CANCELLED"):
-        raise _Refused(f"Query did not finish successfully. Final query state: {state}")
+        raise RequestRefused(f"Query did not finish successfully. Final query state: {state}")
     if state != "SUCCEEDED":
-        raise _Refused(f"Query has not yet finished. Current state: {state}")
+        raise RequestRefused(f"Query has not yet finished. Current state: {state}")
     page_size = int(request.get("MaxResults") or MAX_PAGE)
     if not 1 <= page_size <= MAX_PAGE:
-        raise _Refused(f"MaxResults is more than maximum allowed length {MAX_PAGE}.")
+        raise RequestRefused(f"MaxResults is more than maximum allowed length {MAX_PAGE}.")
     rows = _rows(execution)
     start = _page_start(request)
     end = start + page_size
@@ -142,8 +146,31 @@ def get_query_results(request: Request) -> Response:
 
 def get_work_group(request: Request) -> Response:
     """GetWorkGroup, with the settings that AWS fills in where none were given."""
-    workgroup = _workgroup(request.get("WorkGroup") or "")
-    return json_response({"WorkGroup": {**workgroup, "Configuration": _configuration(workgroup)}})
+    workgroup = workgroups.workgroup(request.get("WorkGroup") or "")
+    settings = workgroups.configuration(workgroup)
+    return json_response({"WorkGroup": {**workgroup, "Configuration": settings}})
+
+
+def update_work_group(request: Request) -> Response:
+    """UpdateWorkGroup."""
+    workgroups.update(request)
+    return ministack_athena._update_workgroup(request)
+
+
+def update_prepared_statement(request: Request) -> Response:
+    """UpdatePreparedStatement."""
+    name, workgroup = request.get("StatementName") or "", request.get("WorkGroup") or "primary"
+    prepared.update(name, workgroup, request.get("QueryStatement") or "", request.get("Description"))
+    return json_response({})
+
+
+def get_query_runtime_statistics(request: Request) -> Response:
+    """GetQueryRuntimeStatistics: times, bytes and rows; the engine has no stages to tell of."""
+    execution = _execution(request)
+    statistics = execution["Statistics"]
+    timeline = {key: value for key, value in statistics.items() if key.endswith("InMillis")}
+    rows = {"InputBytes": statistics["DataScannedInBytes"], **execution.get("_output", {})}
+    return json_response({"QueryRuntimeStatistics": {"Timeline": timeline, "Rows": rows}})
 
 
 OPERATIONS: dict[str, Callable[[Request], Response]] = {
@@ -152,7 +179,10 @@ OPERATIONS: dict[str, Callable[[Request], Response]] = {
     "GetQueryExecution": get_query_execution,
     "ListQueryExecutions": list_query_executions,
     "GetQueryResults": get_query_results,
+    "GetQueryRuntimeStatistics": get_query_runtime_statistics,
     "GetWorkGroup": get_work_group,
+    "UpdateWorkGroup": update_work_group,
+    "UpdatePreparedStatement": update_prepared_statement,
 }
 
 
@@ -162,8 +192,10 @@ def answer(action: str, request: Request) -> Response:
     ministack_athena._ensure_default_data_catalog()
     try:
         return OPERATIONS[action](request)
-    except _Refused as error:
+    except RequestRefused as error:
         return error_response_json("InvalidRequestException", str(error), 400)
+    except prepared.NotPrepared as error:
+        return error_response_json("ResourceNotFoundException", str(error), 400)
 
 
 def fail_interrupted() -> None:
@@ -173,16 +205,20 @@ def fail_interrupted() -> None:
             _set_state(execution, "FAILED", "The embedded AWS ended while the query ran. Start it again.")
 
 
-def _run(execution: Execution, parameters: list[str], output: Location, limit: int | None) -> None:
-    """Run a query to its end, and record how it ended."""
+def _run(
+    execution: Execution, text: str, parameters: list[str], output: Location | None, limit: int | None
+) -> None:
+    """Run a query to its end, and record how it ended; `text` is the statement to run."""
     query_id = execution["QueryExecutionId"]
     began = time.time()
     _set_state(execution, "RUNNING")
     try:
         session = _session(execution, limit)
-        result = statements.run(execution["Query"], parameters, session, query_id, output)
+        result = prepared.run(statements.without_comments(text), execution["WorkGroup"]) or statements.run(
+            text, parameters, session, query_id, output
+        )
         ended = time.time()
-        _store(execution, result, output, session.store)
+        _store(execution, text, result, output, session.store)
     except QueryCancelled as error:
         _set_state(execution, "CANCELLED", str(error))
     except QueryFailed as error:
@@ -217,45 +253,57 @@ def _read_object(item: StoredObject) -> bytes | None:
     return ministack_s3._get_object_data(item.bucket, item.key)
 
 
-def _store(execution: Execution, result: Result, output: Location, store: ObjectStore) -> None:
+def _store(
+    execution: Execution, text: str, result: Result, output: Location | None, store: ObjectStore
+) -> None:
     """Write the result object and its metadata, and describe them in the execution."""
     query_id = execution["QueryExecutionId"]
     execution["Statistics"]["DataScannedInBytes"] = result.bytes_scanned
     execution["_columns"] = [asdict(column) for column in result.columns]
     execution["_update_count"] = result.update_count
+    kind = statements.classify(text)
+    metadata = results.metadata_content(result.columns)
     if result.manifest is not None:
-        tables = Location(output.bucket, f"{output.prefix}tables/")
-        store.put(tables, f"{query_id}-manifest.csv", result.manifest.encode(), "text/csv")
-        store.put(
-            tables, f"{query_id}.metadata", results.metadata_content(result.columns), "application/json"
-        )
-        manifest = f"s3://{tables.bucket}/{tables.prefix}{query_id}-manifest.csv"
+        execution["_output"] = {"OutputRows": result.update_count}
+        if output is None:
+            return
+        folder = "tables/" if kind.substatement_type == "CREATE_TABLE_AS_SELECT" else ""
+        place = Location(output.bucket, output.prefix + folder)
+        store.put(place, f"{query_id}-manifest.csv", result.manifest.encode(), "text/csv")
+        store.put(place, f"{query_id}.metadata", metadata, "application/json")
+        manifest = f"s3://{place.bucket}/{place.prefix}{query_id}-manifest.csv"
         execution["Statistics"]["DataManifestLocation"] = manifest
         return
-    if statements.classify(execution["Query"]).has_csv:
-        name, content, kind = f"{query_id}.csv", results.csv_content(result.columns, result.rows), "text/csv"
+    name = kind.result_name(query_id)
+    if kind.has_csv:
+        content = results.csv_content(result.columns, result.rows)
     else:
-        name, content, kind = f"{query_id}.txt", results.text_content(result.rows), "text/plain"
-    store.put(output, name, content, kind)
-    store.put(output, f"{name}.metadata", results.metadata_content(result.columns), "application/json")
+        content = results.text_content(result.rows)
+    execution["_output"] = {"OutputRows": len(result.rows), "OutputBytes": len(content)}
+    if output is None:
+        _managed_result(query_id).write_bytes(content)
+        return
+    store.put(output, name, content, "text/csv" if kind.has_csv else "text/plain")
+    store.put(output, f"{name}.metadata", metadata, "application/json")
+
+
+def _managed_result(query_id: str) -> Path:
+    """The file of a result that Athena keeps itself."""
+    folder = Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "athena-results"
+    folder.mkdir(exist_ok=True)
+    return folder / query_id
 
 
 def _rows(execution: Execution) -> list[tuple[Cell, ...]]:
     """All rows of a result, read back from its object: with the object gone the result is gone, as on AWS."""
     query_id = execution["QueryExecutionId"]
-    if execution["Statistics"].get("DataManifestLocation"):
+    if execution["SubstatementType"] in statements.WRITING:
         return []
     with _lock:
         if query_id in _recent_rows:
             return _recent_rows[query_id]
-    url = execution["ResultConfiguration"]["OutputLocation"]
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    try:
-        content = _client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        raise _Refused(f"Could not find results: {url} ({error.response['Error']['Code']})") from error
-    read = results.csv_rows if url.endswith(".csv") else results.text_content_rows
-    rows = list(read(content))
+    read = results.csv_rows if execution["StatementType"] == "DML" else results.text_content_rows
+    rows = list(read(_result_content(execution)))
     with _lock:
         _recent_rows[query_id] = rows
         while len(_recent_rows) > _RESULTS_KEPT:
@@ -263,37 +311,126 @@ def _rows(execution: Execution) -> list[tuple[Cell, ...]]:
     return rows
 
 
+def _result_content(execution: Execution) -> bytes:
+    """The result object as it was written. Raises RequestRefused when it is gone."""
+    if "ResultConfiguration" not in execution:
+        return _managed_result(execution["_result_of"]).read_bytes()
+    url = execution["ResultConfiguration"]["OutputLocation"]
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    try:
+        return _client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise RequestRefused(f"Could not find results: {url} ({code})") from error
+
+
 def _row(cells: tuple[Cell, ...]) -> dict[str, Any]:
     """A row of GetQueryResults: a NULL is a datum without a value."""
     return {"Data": [{} if cell is None else {"VarCharValue": cell} for cell in cells]}
 
 
-def _new_execution(request: Request, workgroup: str, output: Location) -> Execution:
+def _resolved(query: str, parameters: list[str], workgroup: str) -> tuple[str, list[str]]:
+    """The statement to run and its parameters: EXECUTE stands for the statement that it names."""
+    try:
+        return prepared.resolve(statements.without_comments(query), parameters, workgroup) or (
+            query,
+            parameters,
+        )
+    except QueryFailed as error:
+        raise RequestRefused(str(error)) from error
+
+
+def _new_execution(
+    request: Request, workgroup: str, text: str, output: Location | None, settings: dict[str, Any]
+) -> Execution:
+    """The execution of a request for `text`.
+
+    `settings` are the workgroup's where there is no `output`, else those of the result.
+    """
     query_id = new_uuid()
-    query = request["QueryString"]
-    kind = statements.classify(query)
+    kind = statements.classify(text)
     context = request.get("QueryExecutionContext") or {}
-    url = f"s3://{output.bucket}/{output.prefix}"
-    name = f"{query_id}.csv" if kind.has_csv else f"{query_id}.txt"
-    if kind.substatement_type == "CREATE_TABLE_AS_SELECT":
-        name = f"tables/{query_id}"
-    return {
+    execution = {
         "QueryExecutionId": query_id,
-        "Query": query,
+        "Query": request["QueryString"],
         "StatementType": kind.statement_type,
         "SubstatementType": kind.substatement_type,
-        "ResultConfiguration": {"OutputLocation": url + name},
         "QueryExecutionContext": {
             "Database": context.get("Database") or "default",
             "Catalog": (context.get("Catalog") or CATALOG_NAME).lower(),
         },
         "Status": {"State": "QUEUED", "SubmissionDateTime": time.time()},
-        "Statistics": {"DataScannedInBytes": 0},
+        "Statistics": {
+            "DataScannedInBytes": 0,
+            "ResultReuseInformation": {"ReusedPreviousResult": False},
+        },
         "WorkGroup": workgroup,
-        "EngineVersion": {"SelectedEngineVersion": ENGINE, "EffectiveEngineVersion": ENGINE},
+        "EngineVersion": {
+            "SelectedEngineVersion": workgroups.ENGINE,
+            "EffectiveEngineVersion": workgroups.ENGINE,
+        },
+        "_result_of": query_id,
+        "_text": text,
         "_columns": [],
         "_update_count": 0,
     }
+    if output is None:
+        execution["ManagedQueryResultsConfiguration"] = settings["ManagedQueryResultsConfiguration"]
+    else:
+        url = f"s3://{output.bucket}/{output.prefix}{kind.result_name(query_id)}"
+        execution["ResultConfiguration"] = {**settings, "OutputLocation": url}
+    for key in ("ExecutionParameters", "ResultReuseConfiguration"):
+        if request.get(key):
+            execution[key] = request[key]
+    return execution
+
+
+def _reusable(execution: Execution) -> Execution | None:
+    """An earlier execution whose result serves, when the request allows for it; the latest one.
+
+    https://docs.aws.amazon.com/athena/latest/ug/reusing-query-results.html
+    """
+    settings = (execution.get("ResultReuseConfiguration") or {}).get("ResultReuseByAgeConfiguration") or {}
+    if not settings.get("Enabled") or execution["SubstatementType"] != "SELECT":
+        return None
+    oldest = time.time() - 60 * settings.get("MaxAgeInMinutes", 60)
+    earlier = [
+        other
+        for other in ministack_athena._executions.values()
+        if other["Status"]["State"] == "SUCCEEDED"
+        and other["Status"]["CompletionDateTime"] >= oldest
+        and not _is_reused(other)
+        and _question(other) == _question(execution)
+    ]
+    for other in sorted(earlier, key=lambda other: -other["Status"]["CompletionDateTime"]):
+        with contextlib.suppress(RequestRefused):
+            _rows(other)  # Its result object may be gone.
+            return other
+    return None
+
+
+def _is_reused(execution: Execution) -> bool:
+    return execution["_result_of"] != execution["QueryExecutionId"]
+
+
+def _question(execution: Execution) -> tuple[Any, ...]:
+    """What has to be the same for a result to be reused."""
+    configuration = dict(execution.get("ResultConfiguration") or {})
+    configuration["OutputLocation"] = configuration.get("OutputLocation", "").rpartition("/")[0]
+    names = ("_text", "Query", "ExecutionParameters", "QueryExecutionContext", "WorkGroup")
+    return (*(execution.get(name) for name in names), configuration)
+
+
+def _reuse(previous: Execution, execution: Execution) -> None:
+    """End an execution with the result of another one."""
+    for name in ("ResultConfiguration", "_result_of", "_columns", "_update_count", "_output"):
+        if name in previous:
+            execution[name] = previous[name]
+    execution["Statistics"]["ResultReuseInformation"] = {"ReusedPreviousResult": True}
+    execution["Statistics"]["EngineExecutionTimeInMillis"] = 0
+    _cancellations.pop(execution["QueryExecutionId"], None)
+    _set_state(execution, "RUNNING")
+    _set_state(execution, "SUCCEEDED")
 
 
 def _set_state(execution: Execution, state: str, reason: str | None = None) -> None:
@@ -301,7 +438,9 @@ def _set_state(execution: Execution, state: str, reason: str | None = None) -> N
     status = {**execution["Status"], "State": state}
     now = time.time()
     if state == "RUNNING":
-        execution["Statistics"]["QueryQueueTimeInMillis"] = int((now - status["SubmissionDateTime"]) * 1000)
+        execution["Statistics"]["QueryQueueTimeInMillis"] = max(
+            1, int((now - status["SubmissionDateTime"]) * 1000)
+        )
     if state in _FINAL_STATES:
         status["CompletionDateTime"] = now
         execution["Statistics"]["TotalExecutionTimeInMillis"] = int(
@@ -320,65 +459,14 @@ def _execution(request: Request) -> Execution:
     query_id = request.get("QueryExecutionId") or ""
     execution = ministack_athena._executions.get(query_id)
     if execution is None:
-        raise _Refused(f"QueryExecution {query_id} was not found")
+        raise RequestRefused(f"QueryExecution {query_id} was not found")
     return execution
-
-
-def _workgroup(name: str) -> dict[str, Any]:
-    workgroup = ministack_athena._workgroups.get(name)
-    if workgroup is None:
-        raise _Refused(f"WorkGroup {name} is not found.")
-    return workgroup
-
-
-def _configuration(workgroup: dict[str, Any]) -> dict[str, Any]:
-    """A workgroup's settings with AWS's defaults; a template may have given booleans and numbers as text."""
-    given = workgroup.get("Configuration") or {}
-    configuration = {
-        "EnforceWorkGroupConfiguration": workgroup["Name"] != "primary",
-        "PublishCloudWatchMetricsEnabled": False,
-        "RequesterPaysEnabled": False,
-        **given,
-        "EngineVersion": {
-            "SelectedEngineVersion": (given.get("EngineVersion") or {}).get("SelectedEngineVersion")
-            or "AUTO",
-            "EffectiveEngineVersion": ENGINE,
-        },
-    }
-    for key, value in configuration.items():
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            configuration[key] = value.lower() == "true"
-    if configuration.get("BytesScannedCutoffPerQuery"):
-        configuration["BytesScannedCutoffPerQuery"] = int(configuration["BytesScannedCutoffPerQuery"])
-    return configuration
-
-
-def _output_location(request: Request, workgroup: dict[str, Any]) -> Location:
-    """Where the results go: the workgroup's location when it is enforced or the request has none."""
-    configuration = _configuration(workgroup)
-    own = (configuration.get("ResultConfiguration") or {}).get("OutputLocation")
-    asked = (request.get("ResultConfiguration") or {}).get("OutputLocation")
-    url = own if own and (configuration["EnforceWorkGroupConfiguration"] or not asked) else asked
-    if not url:
-        raise _Refused(
-            "No output location provided. An output location is required either through the Workgroup result "
-            "configuration setting or as an API input."
-        )
-    try:
-        location = Location.parse(url, "ResultConfiguration")
-    except QueryFailed as error:
-        raise _Refused(f"outputLocation is not a valid S3 path: {url}") from error
-    try:
-        _client("s3").head_bucket(Bucket=location.bucket)
-    except ClientError as error:
-        raise _Refused(f"Unable to verify/create output bucket {location.bucket}") from error
-    return location
 
 
 def _page_start(request: Request) -> int:
     token = request.get("NextToken") or "0"
     if not token.isdigit():
-        raise _Refused("Invalid NextToken")
+        raise RequestRefused("Invalid NextToken")
     return int(token)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -43,10 +44,14 @@ class Table:
     location: str
     parameters: dict[str, str] = field(default_factory=dict)
     table_type: str = "EXTERNAL_TABLE"
+    comment: str = ""
     input_format: str = ""
+    output_format: str = ""
     serde: str = ""
     serde_parameters: dict[str, str] = field(default_factory=dict)
     view_text: str = ""
+    bucket_columns: tuple[str, ...] = ()
+    number_of_buckets: int = 0
 
     @property
     def is_view(self) -> bool:
@@ -56,6 +61,17 @@ class Table:
     def all_columns(self) -> tuple[Column, ...]:
         """The columns as a query sees them: partition keys last."""
         return self.columns + self.partition_keys
+
+    @property
+    def is_bucketed(self) -> bool:
+        return bool(self.bucket_columns)
+
+    @property
+    def field_delimiter(self) -> str:
+        """What LazySimpleSerDe splits a line on: Ctrl-A unless told otherwise."""
+        settings = self.serde_parameters
+        delimiter = settings.get("field.delim") or settings.get("serialization.format") or "\x01"
+        return {"1": "\x01", "\\t": "\t"}.get(delimiter, delimiter)
 
     @property
     def view_query(self) -> str:
@@ -138,6 +154,21 @@ class Catalog:
             PartitionInput={"Values": list(values), "StorageDescriptor": storage},
         )
 
+    def drop_partition(self, table: Table, values: tuple[str, ...]) -> None:
+        """Take a partition out of the catalog; its data stays."""
+        self.glue.delete_partition(
+            DatabaseName=table.database, TableName=table.name, PartitionValues=list(values)
+        )
+
+    def update_table(self, table: Table, change: Callable[[dict[str, Any]], None]) -> None:
+        """Apply `change` to the table's description, and store it."""
+        description = self.glue.get_table(DatabaseName=table.database, Name=table.name)["Table"]
+        known = self.glue.meta.service_model.shape_for("TableInput").members
+        table_input = {key: value for key, value in description.items() if key in known and value != ""}
+        change(table_input)
+        self.glue.update_table(DatabaseName=table.database, TableInput=table_input)
+        self._tables.pop((table.database, table.name), None)
+
     def create_table(self, database: str, table_input: dict[str, Any]) -> None:
         """Register a table. Raises QueryFailed when its name is taken or its database is missing."""
         self.require_database(database)
@@ -161,10 +192,14 @@ def _table(database: str, description: dict[str, Any]) -> Table:
         location=storage.get("Location") or "",
         parameters=description.get("Parameters") or {},
         table_type=description.get("TableType") or "EXTERNAL_TABLE",
+        comment=(description.get("Parameters") or {}).get("comment") or description.get("Description") or "",
         input_format=storage.get("InputFormat") or "",
+        output_format=storage.get("OutputFormat") or "",
         serde=serde.get("SerializationLibrary") or "",
         serde_parameters=serde.get("Parameters") or {},
         view_text=description.get("ViewOriginalText") or "",
+        bucket_columns=tuple(storage.get("BucketColumns") or ()),
+        number_of_buckets=storage.get("NumberOfBuckets") or 0,
     )
 
 

@@ -21,6 +21,10 @@ class QueryCancelled(Exception):
     """A query that ends CANCELLED; `str()` of it is its StateChangeReason."""
 
 
+class RequestRefused(Exception):
+    """A request that AWS refuses with InvalidRequestException."""
+
+
 def position(node: exp.Expr | None) -> str:
     """`line 1:8: `, counted from 1 as Trino does, of the first token below `node`; empty if unknown."""
     if node is None:

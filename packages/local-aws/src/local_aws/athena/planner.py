@@ -65,8 +65,19 @@ def with_parameters(query: exp.Expr, parameters: list[str]) -> exp.Expr:
             f"Incorrect number of parameters: expected {len(placeholders)} but found {len(parameters)}",
         )
     for placeholder, parameter in zip(placeholders, parameters, strict=True):
-        placeholder.replace(_first_select(parse(f"SELECT {parameter}")).expressions[0])
+        placeholder.replace(_parameter(parameter))
     return query
+
+
+def _parameter(text: str) -> exp.Expr:
+    """An execution parameter: SQL without names in it (a number, DATE '...'), or else text as it stands."""
+    try:
+        selected = parse(f"SELECT {text}")
+    except QueryFailed:
+        return exp.Literal.string(text)
+    if not isinstance(selected, exp.Select) or len(selected.expressions) != 1 or selected.find(exp.Column):
+        return exp.Literal.string(text)
+    return selected.expressions[0].unalias()
 
 
 def plan(query: exp.Expr, database: str, catalog: Catalog) -> Plan:

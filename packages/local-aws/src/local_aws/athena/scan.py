@@ -214,9 +214,7 @@ def _csv_dialect(table: Table) -> tuple[str, str]:
     settings = table.serde_parameters
     if "opencsv" in table.serde.lower():
         return settings.get("separatorChar", ","), settings.get("quoteChar", '"')
-    # LazySimpleSerDe splits on Ctrl-A unless told otherwise, and knows no quotes.
-    delimiter = settings.get("field.delim") or settings.get("serialization.format") or "\x01"
-    return {"1": "\x01", "\\t": "\t"}.get(delimiter, delimiter), ""
+    return table.field_delimiter, ""  # LazySimpleSerDe knows no quotes.
 
 
 def _malformed_json_ignored(table: Table) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError
 
 from local_aws.athena.errors import QueryFailed
@@ -115,6 +116,16 @@ class ObjectStore:
                 "HIVE_FILESYSTEM_ERROR",
                 f"Failed to write s3://{location.bucket}/{location.prefix}{name}: "
                 f"{error.response['Error']['Message']}",
+            ) from error
+
+    def put_file(self, location: Location, name: str, path: Path) -> None:
+        """Write a file as an object below a location. Raises QueryFailed when S3 refuses."""
+        try:
+            self.s3.upload_file(str(path), location.bucket, location.prefix + name)
+        except (ClientError, S3UploadFailedError) as error:
+            raise QueryFailed(
+                "HIVE_FILESYSTEM_ERROR",
+                f"Failed to write s3://{location.bucket}/{location.prefix}{name}: {error}",
             ) from error
 
     def _save(self, item: StoredObject, path: Path) -> None:

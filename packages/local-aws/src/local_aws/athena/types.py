@@ -145,3 +145,18 @@ def is_readable_as(stored: pa.DataType, declared: exp.DataType) -> bool:
     if kind == exp.DType.BOOLEAN:
         return pa.types.is_boolean(stored)
     return True  # Binary and nested types: left to the engine's own cast.
+
+
+_WIDENING = ("tinyint", "smallint", "int", "bigint", "decimal", "float", "double")
+
+
+def is_insertable(found: str, expected: str) -> bool:
+    """Whether INSERT INTO puts values of one catalog type into a column of the other: Trino widens only."""
+
+    def kind(hive_type: str) -> str:
+        name = hive_type.split("(")[0].lower()
+        return {"integer": "int", "char": "string", "varchar": "string", "real": "float"}.get(name, name)
+
+    if kind(found) in _WIDENING and kind(expected) in _WIDENING:
+        return _WIDENING.index(kind(found)) <= _WIDENING.index(kind(expected))
+    return kind(found) == kind(expected) or (kind(found), kind(expected)) == ("date", "timestamp")
