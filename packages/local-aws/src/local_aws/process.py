@@ -63,6 +63,7 @@ SERVICES = (
 EXTENSIONS: tuple[str, ...] = (
     "local_aws.persistence",
     "local_aws.s3",
+    "local_aws.bodies",
     "local_aws.cloudformation",
     "local_aws.athena",
     "local_aws.glue",
@@ -192,7 +193,7 @@ async def _serve(listener: socket.socket, until_stdin_closes: bool) -> None:
     import hypercorn.config
     from ministack import app as ministack_app
 
-    from local_aws import persistence
+    from local_aws import guard, persistence
 
     install_extensions()
     config = hypercorn.config.Config()
@@ -217,7 +218,7 @@ async def _serve(listener: socket.socket, until_stdin_closes: bool) -> None:
         await asyncio.to_thread(persistence.stop_flushing)
 
     persistence.start_flushing()
-    app: Any = persistence.watching(ministack_app.app)
+    app: Any = guard.refusing_web_pages(persistence.watching(ministack_app.app))
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_ended)
     logger.info("State saved")
     _leave()

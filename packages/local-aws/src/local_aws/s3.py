@@ -8,9 +8,10 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
+from ministack import app as ministack_app
 from ministack.services import s3
 
-from local_aws.server import REQUESTS_PATH
+from local_aws.server import HOST, REQUESTS_PATH
 
 _FOLDERS = 2
 """How many levels of folders requests are told apart by."""
@@ -48,6 +49,9 @@ def install() -> None:
     s3.handle_request = counted
     assert s3.now_iso()
     s3.now_iso = now_in_seconds
+    # Clients that name a bucket in the host need a name: `<bucket>.localhost`.
+    assert ministack_app._MINISTACK_HOST == HOST
+    ministack_app._MINISTACK_HOST = "localhost"
 
 
 def now_in_seconds() -> str:
