@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from local_aws import LocalAws, running_server
+from local_aws import LocalAws, running_server, runtime
 from local_aws.java import java_home
 
 
@@ -28,6 +29,8 @@ def spark() -> Iterator[SparkSession]:
     os.environ["JAVA_HOME"] = java_home()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    # Spark's Python workers import awsglue, too.
+    builder = builder.config("spark.executorEnv.PYTHONPATH", str(Path(runtime.__file__).parent))
     session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
     yield session
     if not running:

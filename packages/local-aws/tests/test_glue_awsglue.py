@@ -197,7 +197,7 @@ def test_what_is_no_list_of_patterns_is_refused(bench: Bench, option: str) -> No
 
 @pytest.mark.parametrize(
     "options",
-    [{"separator": ","}, {"quoteChar": '"'}, {"withHeader": True}, {"multiLine": True}, {"escaper": "\\"}],
+    [{"optimizePerformance": True}, {"strictCheckForQuoting": True}, {"withSchema": "{}"}],
 )
 def test_what_would_be_read_differently_on_glue_is_refused(bench: Bench, options: dict[str, Any]) -> None:
     bench.begin()
@@ -208,9 +208,11 @@ def test_what_would_be_read_differently_on_glue_is_refused(bench: Bench, options
 def test_other_sources_and_formats_are_refused(bench: Bench) -> None:
     bench.begin()
     read = bench.context.create_dynamic_frame.from_options
-    for connection, format in (("jdbc", "csv"), ("s3", "json")):
-        with pytest.raises(NotReproduced):
-            read(connection, {"paths": [f"s3://{bench.bucket}/"]}, format, RAW_LINES)
+    for connection, format in (("jdbc", "csv"), ("s3", "avro"), ("s3", "xml"), ("s3", None)):
+        with pytest.raises(NotReproduced, match="jdbc" if connection == "jdbc" else "format="):
+            read(connection, {"paths": [f"s3://{bench.bucket}/"]}, format)
+    with pytest.raises(NotReproduced, match="jsonPath"):
+        read("s3", {"paths": [f"s3://{bench.bucket}/"]}, "json", {"jsonPath": "$.records[*]"})
     with pytest.raises(NotReproduced, match="s3://"):
         read("s3", {"paths": ["/tmp"]}, "csv", RAW_LINES)
 

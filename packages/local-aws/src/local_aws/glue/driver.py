@@ -6,6 +6,7 @@ Its standard input is a leash: its end (the server is gone) ends the process.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -83,6 +84,7 @@ def main() -> None:
         renew_jvm(spec.settings)
         share_compiled_code()
         _set_python_path(spec)
+        _show_catalog(spec)
         spec.started_mark.touch()
         error = _run_script(spec, describe)
         _stop_spark()
@@ -129,6 +131,14 @@ def _follow_leash(leash: IO[bytes]) -> None:
 def _set_python_path(spec: DriverSpec) -> None:
     """Let the script find what it finds on Glue: its own folder, its libraries, the installed packages."""
     sys.path[:] = [*spec.python_path, *sys.path]
+
+
+def _show_catalog(spec: DriverSpec) -> None:
+    """Let Spark see the Data Catalog, when the job asks for it."""
+    arguments = dict(zip(spec.arguments[::2], spec.arguments[1::2], strict=True))
+    if arguments.get("--enable-glue-datacatalog", "false").lower() != "false":
+        session_catalog = importlib.import_module("awsglue.session_catalog")  # As the script finds it.
+        session_catalog.enable()
 
 
 def _run_script(spec: DriverSpec, describe: Callable[[BaseException], str]) -> str | None:

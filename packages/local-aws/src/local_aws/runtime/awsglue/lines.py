@@ -14,6 +14,14 @@ from .objects import SourceObject
 
 LINE_COLUMN = "col0"
 
+READ_OPTIONS = {
+    "recursiveFileLookup": True,
+    "__globPaths__": False,  # A key may hold *, ? or [.
+    "ignoreCorruptFiles": False,  # What a session says of it does not reach Glue's reader.
+    "ignoreMissingFiles": False,
+}
+"""With which Spark reads just the objects that it is given."""
+
 _SAME_WHEN_ENCODED = re.compile(r"[A-Za-z0-9:/=._+-]*")
 _LISTING_THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
 
@@ -28,35 +36,33 @@ def read_lines(spark: SparkSession, objects: list[SourceObject], source_column: 
     """
     if not objects:
         return spark.range(0).drop("id")
-    text = _text(spark, objects)
-    _refuse_unreadable(spark, objects, text)
+    text = text_of(spark, objects)
+    refuse_unreadable(spark, objects, text)
     line = F.col("value").alias(LINE_COLUMN)
-    return (
-        text.select(line, _source_uri(objects).alias(source_column)) if source_column else text.select(line)
-    )
+    return text.select(line, source_uri(objects).alias(source_column)) if source_column else text.select(line)
 
 
-def _text(spark: SparkSession, objects: list[SourceObject]) -> DataFrame:
-    options = {
-        "recursiveFileLookup": True,
-        "__globPaths__": False,  # A key may hold *, ? or [.
-        "ignoreCorruptFiles": False,  # What a session says of it does not reach Glue's reader.
-        "ignoreMissingFiles": False,
-    }
-    with _listing_in_driver(spark):
-        return spark.read.options(**options).text([item.uri for item in objects])
+def text_of(spark: SparkSession, objects: list[SourceObject], whole: bool = False) -> DataFrame:
+    """The column `value`: a line a row, or a whole object."""
+    with listing_in_driver(spark):
+        return spark.read.options(**READ_OPTIONS).text([item.uri for item in objects], wholetext=whole)
 
 
-def _refuse_unreadable(spark: SparkSession, objects: list[SourceObject], text: DataFrame) -> None:
+def refuse_unreadable(spark: SparkSession, objects: list[SourceObject], text: DataFrame) -> None:
     """Read everything; name the first object that cannot be read. Raises Py4JJavaError."""
     try:
         _read_all(text)
     except Py4JJavaError:
         while len(objects) > 1:  # Spark does not say in which of them it failed.
             half = objects[: len(objects) // 2]
-            objects = half if _cannot_be_read(_text(spark, half)) else objects[len(half) :]
-        name = objects[0].uri.rpartition("/")[2]
-        spark.range(1).select(F.raise_error(F.lit(f"Unable to parse file: {name}"))).collect()
+            objects = half if _cannot_be_read(text_of(spark, half)) else objects[len(half) :]
+        cannot_parse(spark, objects[0].uri)
+
+
+def cannot_parse(spark: SparkSession, uri: str) -> None:
+    """Fail as Glue does when it cannot read an object. Raises Py4JJavaError."""
+    name = uri.rpartition("/")[2]
+    spark.range(1).select(F.raise_error(F.lit(f"Unable to parse file: {name}"))).collect()
 
 
 def _read_all(text: DataFrame) -> None:
@@ -73,7 +79,7 @@ def _cannot_be_read(text: DataFrame) -> bool:
     return False
 
 
-def _source_uri(objects: list[SourceObject]) -> Column:
+def source_uri(objects: list[SourceObject]) -> Column:
     """The URI of a row's object as S3 knows it: Spark gives it percent-encoded."""
     if all(_SAME_WHEN_ENCODED.fullmatch(item.uri) for item in objects):
         return F.col("_metadata.file_path")
@@ -81,7 +87,7 @@ def _source_uri(objects: list[SourceObject]) -> Column:
 
 
 @contextmanager
-def _listing_in_driver(spark: SparkSession) -> Iterator[None]:
+def listing_in_driver(spark: SparkSession) -> Iterator[None]:
     """Let Spark look at the given files itself: a job with a task per file costs far more than the look."""
     before = spark.conf.get(_LISTING_THRESHOLD)
     spark.conf.set(_LISTING_THRESHOLD, str(2**31 - 1))

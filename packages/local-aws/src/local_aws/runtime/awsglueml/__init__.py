@@ -1,0 +1,1 @@
+"""Glue's machine learning transforms, which are refused by name."""
