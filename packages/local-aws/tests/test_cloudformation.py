@@ -1,4 +1,4 @@
-"""Contract of AWS::S3::Bucket in the embedded CloudFormation: what MiniStack alone leaves out.
+"""Contract of the embedded CloudFormation: what MiniStack alone leaves out of buckets and of stacks.
 
 Each test fails without `local_aws.cloudformation`, or when a MiniStack upgrade changes what that builds upon.
 """
@@ -135,9 +135,96 @@ def test_a_bucket_that_somebody_deleted_does_not_hold_up_the_stack(aws: LocalAws
     assert stack.delete() == "DELETE_COMPLETE"
 
 
-def test_a_lifecycle_property_that_is_not_supported_fails_the_stack(aws: LocalAws) -> None:
-    stack = BucketStack(aws, "cfn-unknown")
-    rule = {"Status": "Enabled", "Transitions": [{"StorageClass": "GLACIER", "TransitionInDays": 1}]}
+def test_lifecycle_rules_of_every_kind_are_taken_and_can_be_read_back(aws: LocalAws) -> None:
+    stack = BucketStack(aws, "cfn-lifecycle")
+    rules = [
+        {
+            "Id": "starter",
+            "Status": "Enabled",
+            "ExpirationInDays": 365,
+            "NoncurrentVersionExpirationInDays": 30,
+            "Transitions": [
+                {"StorageClass": "STANDARD_IA", "TransitionInDays": 30},
+                {"StorageClass": "GLACIER", "TransitionInDays": 90},
+            ],
+        },
+        {
+            "Id": "narrow",
+            "Status": "Enabled",
+            "Prefix": "logs/",
+            "TagFilters": [{"Key": "kind", "Value": "old"}],
+            "ObjectSizeGreaterThan": "1024",
+            "NoncurrentVersionTransitions": [{"StorageClass": "GLACIER", "TransitionInDays": 7}],
+        },
+        {
+            "Id": "tagged",
+            "Status": "Enabled",
+            "TagFilters": [{"Key": "a", "Value": "b"}],
+            "ExpirationInDays": 1,
+        },
+    ]
+    assert stack.deploy(LifecycleConfiguration={"Rules": rules}) == "CREATE_COMPLETE", stack.reasons()
+    assert stack.s3.get_bucket_lifecycle_configuration(Bucket=stack.name)["Rules"] == [
+        {
+            "ID": "starter",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "Expiration": {"Days": 365},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+            "Transitions": [
+                {"Days": 30, "StorageClass": "STANDARD_IA"},
+                {"Days": 90, "StorageClass": "GLACIER"},
+            ],
+        },
+        {
+            "ID": "narrow",
+            "Status": "Enabled",
+            "Filter": {
+                "And": {
+                    "Prefix": "logs/",
+                    "Tags": [{"Key": "kind", "Value": "old"}],
+                    "ObjectSizeGreaterThan": 1024,
+                }
+            },
+            "NoncurrentVersionTransitions": [{"NoncurrentDays": 7, "StorageClass": "GLACIER"}],
+        },
+        {
+            "ID": "tagged",
+            "Status": "Enabled",
+            "Filter": {"Tag": {"Key": "a", "Value": "b"}},
+            "Expiration": {"Days": 1},
+        },
+    ]
+    assert stack.delete() == "DELETE_COMPLETE"
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ({"Status": "Enabled", "ExpirationDays": 1}, "no such properties: ['ExpirationDays']"),
+        ({"Status": "Enabled", "ExpirationInDays": 0}, "must be a positive integer"),
+    ],
+)
+def test_a_stack_that_rolled_back_can_be_created_again_once_it_is_deleted(
+    aws: LocalAws, rule: dict[str, Any], reason: str
+) -> None:
+    stack = BucketStack(aws, f"cfn-again-{len(rule)}-{len(reason)}")
     assert stack.deploy(LifecycleConfiguration={"Rules": [rule]}) == "ROLLBACK_COMPLETE"
-    assert "does not know these lifecycle properties: ['Transitions']" in stack.reasons()
+    assert reason in stack.reasons()
+    with pytest.raises(ClientError, match="404"):
+        stack.s3.head_bucket(Bucket=stack.name)
+    template = json.dumps({"Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}}})
+    with pytest.raises(ClientError, match=r"AlreadyExistsException.*rolled back: delete it, then create"):
+        stack.cloudformation.create_stack(StackName=stack.name, TemplateBody=template)
+    with pytest.raises(ClientError, match=r"AlreadyExistsException.*rolled back: delete it, then create"):
+        stack.cloudformation.create_change_set(
+            StackName=stack.name, ChangeSetName="again", ChangeSetType="CREATE", TemplateBody=template
+        )
+    with pytest.raises(ClientError, match=r"ROLLBACK_COMPLETE state and can ?not be updated"):
+        stack.cloudformation.update_stack(StackName=stack.name, TemplateBody=template)
+    assert stack.delete() == "DELETE_COMPLETE"
+
+    stack.stack_id = stack.name
+    assert stack.deploy() == "CREATE_COMPLETE"
+    stack.s3.head_bucket(Bucket=stack.name)
     assert stack.delete() == "DELETE_COMPLETE"

@@ -1,10 +1,10 @@
 """EventBridge and Glue, brought together: schedules and events start job runs, and their ends are events.
 
 MiniStack's EventBridge delivers neither to Scheduler's universal targets nor to Glue workflows, its Glue
-drops a trigger's EventBatchingCondition and sends no events, and its CloudFormation knows no
-AWS::Glue::Workflow.
-Of universal targets, only Glue's StartJobRun is served; of workflows, only event triggers that start jobs,
-and their runs are not listed.
+drops a trigger's EventBatchingCondition, starts nothing by any trigger and sends no events, and its
+CloudFormation knows no AWS::Glue::Workflow.
+Of universal targets, only Glue's StartJobRun is served. Of triggers, those by an event of their workflow and
+those on demand, whose actions are jobs; others are refused. A workflow's runs are not listed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ministack.services import eventbridge, glue
 from ministack.services.cloudformation import provisioners
 
 from local_aws.glue.runs import RunRecord
+from local_aws.refusals import REFUSED, refusal
 
 START_JOB_RUN = "aws-sdk:glue:startJobRun"
 ENDED_WITH_EVENT = ("SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED")
@@ -34,6 +35,19 @@ logger = logging.getLogger("local_aws.events")
 
 WorkflowKey = tuple[str, str, str]
 """Account, region and name of a workflow."""
+Action = Callable[[dict[str, Any]], Any]
+"""A function of MiniStack's Glue: request in, HTTP answer out."""
+
+_INSTEAD_OF_TRIGGERS = {
+    "SCHEDULED": (
+        "Let EventBridge Scheduler start the job: a schedule with the target "
+        f"arn:aws:scheduler:::{START_JOB_RUN}."
+    ),
+    "CONDITIONAL": (
+        'Let an EventBridge rule on "Glue Job State Change" invoke what starts the next job: a workflow with '
+        "an EVENT trigger, or a Lambda function."
+    ),
+}
 
 
 def install() -> None:
@@ -52,8 +66,14 @@ def install() -> None:
             invoke_target(target, event, rule, view)
 
     eventbridge._invoke_target = invoke
-    glue._create_trigger = _keeping_batching(glue._create_trigger, lambda data: data)
-    glue._update_trigger = _keeping_batching(glue._update_trigger, lambda data: data.get("TriggerUpdate", {}))
+    create, update = glue._create_trigger, glue._update_trigger
+    glue._create_trigger = _refusing(_keeping_batching(create, lambda data: data), _trigger_refusal)
+    glue._update_trigger = _refusing(
+        _keeping_batching(update, _trigger_update), lambda data: _change_refusal(_trigger_update(data))
+    )
+    glue._start_trigger = _starting_jobs(glue._start_trigger)
+    for name in ("_create_crawler", "_update_crawler"):
+        setattr(glue, name, _refusing(getattr(glue, name), _crawler_refusal))
     provisioners._GLUE_TRIGGER_DEFAULTS["EventBatchingCondition"] = {}
     provisioners._RESOURCE_HANDLERS["AWS::Glue::Workflow"] = {
         "create": _create_workflow,
@@ -118,27 +138,88 @@ class _Batches:
             return
         account, region, name = workflow
         with _scope(account, region):
+            logger.info("Workflow %s starts after %d events", name, events)
             for trigger in _triggers(workflow):
-                for action in trigger["Actions"]:
-                    logger.info("Workflow %s starts job %s after %d events", name, action["JobName"], events)
-                    arguments = {**action.get("Arguments", {}), "--WORKFLOW_NAME": name}
-                    start_job_run({"JobName": action["JobName"], "Arguments": arguments})
+                _start_jobs(trigger)
 
 
 def _triggers(workflow: WorkflowKey) -> list[dict[str, Any]]:
-    """The event triggers of a workflow."""
+    """The event triggers of a workflow, but for those that were stopped."""
     account, region, name = workflow
     with _scope(account, region):
         return [
             trigger
             for trigger in glue._triggers.values()
-            if trigger["Type"] == "EVENT" and trigger["WorkflowName"] == name
+            if (trigger["Type"], trigger["WorkflowName"]) == ("EVENT", name)
+            and trigger["State"] != "DEACTIVATED"
         ]
 
 
-def _keeping_batching(
-    original: Callable[[dict[str, Any]], Any], settings: Callable[[dict[str, Any]], Mapping[str, Any]]
-) -> Callable[[dict[str, Any]], Any]:
+def _start_jobs(trigger: Mapping[str, Any]) -> None:
+    """Start the job of each action of a trigger, in whose account and region we act."""
+    workflow = {"--WORKFLOW_NAME": trigger["WorkflowName"]} if trigger["WorkflowName"] else {}
+    for action in trigger["Actions"]:
+        options = {name: action[name] for name in ("Timeout",) if name in action}
+        arguments = {**action.get("Arguments", {}), **workflow}
+        start_job_run({"JobName": action["JobName"], "Arguments": arguments, **options})
+
+
+def _starting_jobs(start: Action) -> Action:
+    """StartTrigger: one on demand starts its jobs at once and stays as it is, others become active."""
+
+    def wrapped(data: dict[str, Any]) -> Any:
+        trigger = glue._triggers.get(data.get("Name"))
+        if trigger is None or trigger["Type"] != "ON_DEMAND":
+            return start(data)
+        _start_jobs(trigger)
+        return glue.json_response({"Name": trigger["Name"]})
+
+    return wrapped
+
+
+def _refusing(action: Action, reason: Callable[[dict[str, Any]], str | None]) -> Action:
+    """A Glue action that refuses requests for which there is a reason."""
+
+    def wrapped(data: dict[str, Any]) -> Any:
+        message = reason(data)
+        return glue.error_response_json("InvalidInputException", message, 400) if message else action(data)
+
+    return wrapped
+
+
+def _trigger_refusal(data: dict[str, Any]) -> str | None:
+    """Why a trigger with these members cannot be had; None when it can."""
+    kind = data.get("Type")
+    instead = _INSTEAD_OF_TRIGGERS.get(str(kind))
+    if instead:
+        return refusal(f"Glue triggers of type {kind}", instead)
+    if kind == "EVENT" and not data.get("WorkflowName"):
+        return "A trigger of type EVENT needs a WorkflowName: events are sent to a workflow"
+    return _change_refusal(data)
+
+
+def _change_refusal(data: Mapping[str, Any]) -> str | None:
+    """Why a trigger's schedule, predicate or actions cannot be served; None when they can."""
+    for member, kind in (("Schedule", "SCHEDULED"), ("Predicate", "CONDITIONAL")):
+        if data.get(member):
+            return refusal(f"a Glue trigger's {member}", _INSTEAD_OF_TRIGGERS[kind])
+    if any("JobName" not in action for action in data.get("Actions", [])):
+        return refusal("actions of Glue triggers that start a crawler", "Name a JobName in each action.")
+    return None
+
+
+def _crawler_refusal(data: Mapping[str, Any]) -> str | None:
+    """A crawler can be described, but not run."""
+    if data.get("Schedule"):
+        return refusal("a crawler's Schedule", REFUSED["glue"]["StartCrawler"])
+    return None
+
+
+def _trigger_update(data: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(data.get("TriggerUpdate") or {})
+
+
+def _keeping_batching(original: Action, settings: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Action:
     """CreateTrigger or UpdateTrigger, keeping the member that MiniStack drops."""
 
     def wrapped(data: dict[str, Any]) -> Any:

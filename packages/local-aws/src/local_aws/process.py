@@ -68,7 +68,9 @@ EXTENSIONS: tuple[str, ...] = (
     "local_aws.athena",
     "local_aws.glue",
     "local_aws.events",
+    "local_aws.functions",
     "local_aws.monitoring",
+    "local_aws.refusals",
 )
 """Modules whose `install()` closes a gap of MiniStack in this process, in this order."""
 
