@@ -17,6 +17,10 @@ FORMATS = {
     "json": ("mapred.TextInputFormat", "org.openx.data.jsonserde.JsonSerDe"),
     "csv": ("mapred.TextInputFormat", "org.apache.hadoop.hive.serde2.OpenCSVSerde"),
     "text": ("mapred.TextInputFormat", "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"),
+    "avro": (
+        "ql.io.avro.AvroContainerInputFormat",
+        "org.apache.hadoop.hive.serde2.avro.AvroSerDe",
+    ),
     "orc": ("ql.io.orc.OrcInputFormat", "org.apache.hadoop.hive.ql.io.orc.OrcSerde"),
 }
 

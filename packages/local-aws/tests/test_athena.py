@@ -426,10 +426,10 @@ def test_json_lines_and_delimited_text_are_read_plain_or_compressed(lake: Lake) 
 
 
 def test_a_format_that_is_not_read_fails_by_name(lake: Lake) -> None:
-    lake.put("orcs/x.orc", b"ORC")
-    lake.create_table("orcs", {"a": "int"}, file_format="orc")
+    lake.put("avros/x.avro", b"Obj")
+    lake.create_table("avros", {"a": "int"}, file_format="avro")
 
-    assert "reads Parquet, JSON and CSV, not orc" in lake.error("SELECT * FROM orcs")
+    assert "reads Parquet, ORC, JSON and CSV, not avro" in lake.error("SELECT * FROM avros")
 
 
 def test_a_location_in_a_missing_bucket_fails(lake: Lake) -> None:

@@ -190,12 +190,21 @@ def answer(action: str, request: Request) -> Response:
     """Run one of OPERATIONS; what it refuses becomes InvalidRequestException."""
     ministack_athena._ensure_default_workgroup()
     ministack_athena._ensure_default_data_catalog()
+    _ensure_default_database(get_account_id(), get_region())
     try:
         return OPERATIONS[action](request)
     except RequestRefused as error:
         return error_response_json("InvalidRequestException", str(error), 400)
     except prepared.NotPrepared as error:
         return error_response_json("ResourceNotFoundException", str(error), 400)
+
+
+@functools.cache
+def _ensure_default_database(account_id: str, region: str) -> None:
+    """The database `default` is there as soon as Athena is used: queries without a database run in it."""
+    glue = _client_of("glue", account_id, region)
+    with contextlib.suppress(glue.exceptions.AlreadyExistsException):
+        glue.create_database(DatabaseInput={"Name": "default"})
 
 
 def fail_interrupted() -> None:
@@ -402,11 +411,21 @@ def _reusable(execution: Execution) -> Execution | None:
         and not _is_reused(other)
         and _question(other) == _question(execution)
     ]
-    for other in sorted(earlier, key=lambda other: -other["Status"]["CompletionDateTime"]):
-        with contextlib.suppress(RequestRefused):
-            _rows(other)  # Its result object may be gone.
-            return other
-    return None
+    earlier.sort(key=lambda other: other["Status"]["CompletionDateTime"], reverse=True)
+    return next((other for other in earlier if _has_result(other)), None)
+
+
+def _has_result(execution: Execution) -> bool:
+    """Whether the result object is still there."""
+    if "ResultConfiguration" not in execution:
+        return _managed_result(execution["_result_of"]).exists()
+    location = execution["ResultConfiguration"]["OutputLocation"]
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    try:
+        _client("s3").head_object(Bucket=bucket, Key=key)
+    except ClientError:
+        return False
+    return True
 
 
 def _is_reused(execution: Execution) -> bool:

@@ -147,8 +147,8 @@ def _drop_table(match: re.Match[str], session: Session) -> Result:
 
 
 def _create_external_table(match: re.Match[str], session: Session) -> Result:
-    """CREATE EXTERNAL TABLE by MiniStack's own parser of Hive DDL."""
-    statement = ministack_athena._parse_ddl(match.group())
+    """CREATE EXTERNAL TABLE by MiniStack's own parser of Hive DDL, which knows a quote in a text as two only."""
+    statement = ministack_athena._parse_ddl(match.group().replace("\\'", "''"))
     if not isinstance(statement, ministack_athena._CreateTable):
         raise QueryFailed("SYNTAX_ERROR", "CREATE EXTERNAL TABLE with a clause that is not understood")
     database = statement.database or session.database
@@ -291,8 +291,9 @@ def _show_create(match: re.Match[str], session: Session) -> Result:
         ]
         lines += ["CLUSTERED BY ( ", *names, f"INTO {table.number_of_buckets} BUCKETS"]
     lines += ["ROW FORMAT SERDE ", f"  {_quoted(table.serde)} "]
-    if table.serde_parameters:
-        lines += ["WITH SERDEPROPERTIES ( ", *_property_lines(table.serde_parameters, ") ")]
+    settings = {k: v for k, v in table.serde_parameters.items() if (k, v) != ("serialization.format", "1")}
+    if settings:
+        lines += ["WITH SERDEPROPERTIES ( ", *_property_lines(settings, ") ")]
     lines += ["STORED AS INPUTFORMAT ", f"  {_quoted(table.input_format)} "]
     lines += [
         "OUTPUTFORMAT ",

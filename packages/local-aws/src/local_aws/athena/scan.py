@@ -18,7 +18,14 @@ from local_aws.athena import partitions
 from local_aws.athena.catalog import Catalog, Column, Table
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.partitions import Location, Values
-from local_aws.athena.storage import ObjectStore, ParquetFooter, StoredObject, parquet_footer
+from local_aws.athena.storage import (
+    ObjectStore,
+    ParquetFooter,
+    StoredObject,
+    orc_as_parquet,
+    parquet_footer,
+)
+from local_aws.athena.text import is_lazy, lazy_value, null_text, plain_value
 from local_aws.athena.types import is_readable_as
 
 Placed = tuple[Values, StoredObject]
@@ -61,6 +68,11 @@ class Scanner:
             footers = [parquet_footer(item, files[item]) for item in items]
             size = sum(f.compressed_bytes.get(name, 0) for f in footers for name in reference.used_columns)
             relation = _parquet_relation(table, items, [files[item] for item in items], footers)
+        elif kind == "orc":
+            converted = [orc_as_parquet(item, files[item]) for item in items]
+            found = [parquet_footer(item, path) for item, path in zip(items, converted, strict=True)]
+            footers = [_by_position(footer, table) for footer in found]
+            relation = _parquet_relation(table, items, converted, footers)
         else:
             relation = _text_relation(table, kind, [files[item] for item in items])
         if items and table.partition_keys:
@@ -168,19 +180,26 @@ def _parquet_column(column: Column, stored_name: str | None) -> str:
     return f"{cast} AS {_quoted(column.name)}"
 
 
+def _by_position(footer: ParquetFooter, table: Table) -> ParquetFooter:
+    """The footer of a converted ORC file by the names of the table's columns."""
+    names = {f"c{index}": column.name for index, column in enumerate(table.columns)}
+    types = {names[stored]: kind for stored, kind in footer.types.items() if stored in names}
+    return ParquetFooter(types, {name: stored for stored, name in names.items() if name in types}, {})
+
+
 def _file_format(table: Table) -> str:
-    """`parquet`, `json` or `csv`. Raises QueryFailed for any other."""
+    """`parquet`, `orc`, `json` or `csv`. Raises QueryFailed for any other."""
     classes = (
         f"{table.input_format} {table.serde}".lower() + table.parameters.get("classification", "").lower()
     )
     for name in ("parquet", "json", "orc", "avro", "grok", "regex"):
         if name in classes:
-            if name in ("parquet", "json"):
+            if name in ("parquet", "orc", "json"):
                 return name
             raise QueryFailed(
                 "NOT_SUPPORTED",
-                f"Table '{table.database}.{table.name}': the embedded Athena reads Parquet, JSON and CSV, "
-                f"not {name}",
+                f"Table '{table.database}.{table.name}': the embedded Athena reads Parquet, ORC, JSON and "
+                f"CSV, not {name}",
             )
     return "csv"
 
@@ -195,15 +214,18 @@ def _text_relation(table: Table, kind: str, paths: list[Path]) -> str:
         )
         return _select(table, [f"f.{_quoted(column.name)}" for column in table.columns], source)
     delimiter, quotes = _csv_dialect(table)
+    null = f"nullstr = {_text(null_text(table))}, " if is_lazy(table) else ""
     raw = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(table.columns)))
     source = (
         f"read_csv({_path_list(paths)}, auto_detect = false, header = false, columns = {{{raw}}}, "
         f"skip = {int(table.parameters.get('skip.header.line.count', 0))}, delim = {_text(delimiter)}, "
-        f"quote = {_text(quotes)}, escape = {_text(quotes)}, null_padding = true, strict_mode = false, "
+        f"quote = {_text(quotes)}, escape = {_text(quotes)}, {null}"
+        "null_padding = true, strict_mode = false, "
         "hive_partitioning = false)"
     )
+    typed = lazy_value if is_lazy(table) else plain_value
     columns = [
-        f"TRY_CAST(f.c{index} AS {_engine_type(column)}) AS {_quoted(column.name)}"
+        f"{typed(f'f.c{index}', column.data_type, table)} AS {_quoted(column.name)}"
         for index, column in enumerate(table.columns)
     ]
     return _select(table, columns, source)

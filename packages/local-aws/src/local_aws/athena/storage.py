@@ -6,6 +6,7 @@ private to the embedded AWS and may be removed at any time.
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import os
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.orc as orc
 import pyarrow.parquet as pq
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError
@@ -47,8 +49,11 @@ class StoredObject:
 
     @property
     def cache_name(self) -> str:
-        """The same for the same content: ETag and size, and the extension that names the compression."""
-        suffix = "".join(Path(self.key).suffixes[-2:])
+        """The same for the same content: ETag and size, and the extension that names the compression.
+
+        Without `.bz2`, which is decompressed on its way into the cache; the engine reads gzip and Zstandard.
+        """
+        suffix = "".join(Path(self.key).suffixes[-2:]).removesuffix(".bz2")
         return hashlib.sha256(f"{self.etag}-{self.size}".encode()).hexdigest()[:40] + suffix[-20:]
 
 
@@ -133,7 +138,7 @@ class ObjectStore:
         if content is None or not _is_content_of(item, content):
             raise QueryFailed("HIVE_CURSOR_ERROR", f"{item.url} was changed or deleted while it was read")
         staged = path.with_name(f"{path.name}.{threading.get_ident()}.part")
-        staged.write_bytes(content)
+        staged.write_bytes(bz2.decompress(content) if item.key.endswith(".bz2") else content)
         staged.replace(path)
 
     def _shrink(self, keep: set[Path]) -> None:
@@ -149,6 +154,30 @@ class ObjectStore:
                 if path not in keep:
                     path.unlink(missing_ok=True)
                     excess -= size
+
+
+def orc_as_parquet(item: StoredObject, path: Path) -> Path:
+    """A fetched ORC file as Parquet, made once, with columns `c0`, `c1`...: Athena reads ORC by position.
+
+    https://docs.aws.amazon.com/athena/latest/ug/handling-schema-updates-chapter.html. Raises QueryFailed
+    (HIVE_BAD_DATA) for any other file.
+    """
+    converted = path.with_name(f"{path.name}.parquet")
+    if _is_cached(converted):
+        return converted
+    staged = converted.with_name(f"{converted.name}.{threading.get_ident()}.part")
+    try:
+        stored = orc.ORCFile(path)
+        schema = pa.schema([(f"c{index}", field.type) for index, field in enumerate(stored.schema)])
+        with pq.ParquetWriter(staged, schema) as writer:
+            for index in range(stored.nstripes):
+                stripe = stored.read_stripe(index)
+                writer.write_table(pa.table(stripe.columns, schema=schema))
+    except (pa.ArrowException, OSError) as error:
+        staged.unlink(missing_ok=True)
+        raise QueryFailed("HIVE_BAD_DATA", f"Not a valid ORC file: {item.url}: {error}") from error
+    staged.replace(converted)
+    return converted
 
 
 def parquet_footer(item: StoredObject, path: Path) -> ParquetFooter:
