@@ -147,7 +147,7 @@ def _drop_table(match: re.Match[str], session: Session) -> Result:
 
 
 def _create_external_table(match: re.Match[str], session: Session) -> Result:
-    """CREATE EXTERNAL TABLE by MiniStack's own parser of Hive DDL, which knows a quote in a text as two only."""
+    """CREATE EXTERNAL TABLE by MiniStack's own parser of Hive DDL; it knows no backslash before a quote."""
     statement = ministack_athena._parse_ddl(match.group().replace("\\'", "''"))
     if not isinstance(statement, ministack_athena._CreateTable):
         raise QueryFailed("SYNTAX_ERROR", "CREATE EXTERNAL TABLE with a clause that is not understood")

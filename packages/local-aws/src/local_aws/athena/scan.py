@@ -28,6 +28,8 @@ from local_aws.athena.storage import (
 from local_aws.athena.text import is_lazy, lazy_value, null_text, plain_value
 from local_aws.athena.types import is_readable_as
 
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
 Placed = tuple[Values, StoredObject]
 """An object and the values of the partition that it lies in."""
 
@@ -128,7 +130,8 @@ class Scanner:
         texts = {f"v{index}": [row[index] for row in values] for index in range(len(keys))}
         self.connection.register("texts", pa.table({"file_index": pa.array(range(len(values))), **texts}))
         typed = ", ".join(
-            f"CAST(v{index} AS {_engine_type(key)}) AS {_quoted(key.name)}" for index, key in enumerate(keys)
+            f"CAST(NULLIF(v{index}, '{_NULL_PARTITION}') AS {_engine_type(key)}) AS {_quoted(key.name)}"
+            for index, key in enumerate(keys)
         )
         self.connection.execute(f"CREATE TABLE {_quoted(name)} AS SELECT file_index, {typed} FROM texts")
         self.connection.unregister("texts")

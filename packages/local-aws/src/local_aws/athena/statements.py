@@ -26,7 +26,7 @@ _SUPPORTED = (
     "CREATE DATABASE, DROP, ALTER TABLE, SHOW, DESCRIBE, MSCK REPAIR TABLE, PREPARE, EXECUTE and EXPLAIN"
 )
 _UNLOAD = re.compile(
-    r"\s*UNLOAD\s*(?P<query>\(.*\))\s*TO\s*'(?P<url>[^']*)'\s*(?:WITH\s*\((?P<options>.*)\)\s*)?;?\s*",
+    r"UNLOAD\s*(?P<query>\(.*\))\s*TO\s*'(?P<url>[^']*)'\s*WITH\s*\((?P<options>.*)\)",
     re.IGNORECASE | re.DOTALL,
 )
 _VIEW_QUERY = re.compile(r"\bVIEW\s+\S+\s+AS\b\s*(.*?)(?:;\s*)?$", re.IGNORECASE | re.DOTALL)
@@ -81,10 +81,10 @@ def run(text: str, parameters: list[str], session: Session, query_id: str, outpu
     done = definitions.run(plain, session)
     if done is not None:
         return done
-    unloading = _UNLOAD.fullmatch(text)
+    unloading = _UNLOAD.fullmatch(plain)
     explained = re.match(r"EXPLAIN\b(?:\s*\(\s*FORMAT\s+TEXT\s*\))?(.*)", plain, re.IGNORECASE | re.DOTALL)
     if unloading:
-        text = f"CREATE TABLE unloaded WITH ({unloading['options'] or ''}) AS {unloading['query']}"
+        text = f"CREATE TABLE unloaded WITH ({unloading['options']}) AS {unloading['query']}"
     elif explained:
         text = _explained_query(explained[1])
     statement = parse(text)
