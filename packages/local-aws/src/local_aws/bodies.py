@@ -9,6 +9,7 @@ brings it, and an upload's while it is completed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from ministack import app as ministack_app
 from ministack.services import s3
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -32,9 +34,10 @@ _delete_version_file, _persist_delete_marker = s3._delete_version_file, s3._pers
 
 @dataclass(frozen=True)
 class _FileBody:
-    """A body that lies in a file already."""
+    """A body that lies in a file already, and its MD5."""
 
     path: Path
+    digest: str
 
     def __len__(self) -> int:
         return self.path.stat().st_size
@@ -53,9 +56,26 @@ def install() -> None:
 
 
 def put_file(bucket: str, key: str, path: Path, content_type: str) -> Answer:
-    """PutObject of a file, which is linked and not read into memory; it must not be changed afterwards."""
-    answer: Answer = s3._put_object(bucket, key, _FileBody(path), {"content-type": content_type})
+    """PutObject of a file, which is linked and not read into memory; it must not be changed afterwards.
+
+    To be called from a thread: the event loop writes the object, as it does for a request.
+    """
+    with path.open("rb") as file:
+        body = _FileBody(path, hashlib.file_digest(file, "md5").hexdigest())
+    answer: Answer = ministack_app.call_service_handler_sync(
+        functools.partial(s3.handle_request, internal=True),
+        "PUT",
+        f"/{bucket}/{key}",
+        {"content-type": content_type},
+        body,
+        {},
+    )
     return answer
+
+
+def content(bucket: str, key: str) -> Any:
+    """An object's content as bytes, mapped if it is large; None where the request's account has none."""
+    return _get_object_data(bucket, key)
 
 
 def object_path(bucket: str, key: str) -> Path | None:
@@ -75,10 +95,7 @@ def _written(path: str, data: Any, **options: Any) -> None:
 
 
 def _md5(data: Any) -> str:
-    if not isinstance(data, _FileBody):
-        return str(_digest(data))
-    with data.path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+    return data.digest if isinstance(data, _FileBody) else str(_digest(data))
 
 
 def _entry_without_body(obj: dict[str, Any], version_id: str, data: Any) -> Any:

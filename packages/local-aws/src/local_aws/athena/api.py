@@ -10,9 +10,9 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,14 +23,14 @@ from botocore.exceptions import ClientError
 from ministack.core.concurrency import spawn_background
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, new_uuid
 from ministack.services import athena as ministack_athena
-from ministack.services import s3 as ministack_s3
 
+from local_aws import bodies
 from local_aws.athena import prepared, results, statements, workgroups
 from local_aws.athena.catalog import CATALOG_NAME, Catalog
 from local_aws.athena.engine import Cancellation, Session
 from local_aws.athena.errors import QueryCancelled, QueryFailed, RequestRefused
 from local_aws.athena.partitions import Location
-from local_aws.athena.results import Cell, Result
+from local_aws.athena.results import Cell, Page, Result
 from local_aws.athena.storage import ObjectStore, StoredObject
 from local_aws.athena.types import ResultColumn
 from local_aws.session import LocalSession
@@ -43,13 +43,11 @@ MAX_PAGE = 1000
 
 _FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
 _MAX_REASON = 2000
-_RESULTS_KEPT = 8
 
 logger = logging.getLogger("local_aws.athena")
 
 _cancellations: dict[str, Cancellation] = {}
 _request_tokens: dict[tuple[str, str, str], tuple[str, str]] = {}
-_recent_rows: OrderedDict[str, list[tuple[Cell, ...]]] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -89,7 +87,7 @@ def start_query_execution(request: Request) -> Response:
 
 
 def stop_query_execution(request: Request) -> Response:
-    """StopQueryExecution: a query that has ended stays as it is."""
+    """StopQueryExecution: returns at once, the query ends soon after; one that has ended stays as it is."""
     execution = _execution(request)
     cancellation = _cancellations.get(execution["QueryExecutionId"])
     if cancellation is not None:
@@ -128,19 +126,17 @@ def get_query_results(request: Request) -> Response:
     page_size = int(request.get("MaxResults") or MAX_PAGE)
     if not 1 <= page_size <= MAX_PAGE:
         raise RequestRefused(f"MaxResults is more than maximum allowed length {MAX_PAGE}.")
-    rows = _rows(execution)
-    start = _page_start(request)
-    end = start + page_size
+    page = _page(execution, _page_start(request), page_size)
     columns = [ResultColumn(**column) for column in execution["_columns"]]
     response: dict[str, Any] = {
         "UpdateCount": execution["_update_count"],
         "ResultSet": {
-            "Rows": [_row(row) for row in rows[start:end]],
+            "Rows": [_row(row) for row in page.rows],
             "ResultSetMetadata": {"ColumnInfo": [column.column_info() for column in columns]},
         },
     }
-    if end < len(rows):
-        response["NextToken"] = str(end)
+    if page.next_offset is not None:
+        response["NextToken"] = str(page.next_offset)
     return json_response(response)
 
 
@@ -228,6 +224,8 @@ def _run(
         )
         ended = time.time()
         _store(execution, text, result, output, session.store)
+        if result.file is not None:  # A statement that has changed something is not undone by a late stop.
+            session.cancellation.check()
     except QueryCancelled as error:
         _set_state(execution, "CANCELLED", str(error))
     except QueryFailed as error:
@@ -257,9 +255,9 @@ def _session(execution: Execution, limit: int | None) -> Session:
     )
 
 
-def _read_object(item: StoredObject) -> bytes | None:
+def _read_object(item: StoredObject) -> Any:
     """An object's content, straight from MiniStack: over HTTP, hundreds of small files would take seconds."""
-    return ministack_s3._get_object_data(item.bucket, item.key)
+    return bodies.content(item.bucket, item.key)
 
 
 def _store(
@@ -284,6 +282,11 @@ def _store(
         execution["Statistics"]["DataManifestLocation"] = manifest
         return
     name = kind.result_name(query_id)
+    if result.file is not None:
+        _store_file(execution, result.file, result.file_rows, output, name)
+        if output is not None:
+            store.put(output, f"{name}.metadata", metadata, "application/json")
+        return
     if kind.has_csv:
         content = results.csv_content(result.columns, result.rows)
     else:
@@ -296,6 +299,23 @@ def _store(
     store.put(output, f"{name}.metadata", metadata, "application/json")
 
 
+def _store_file(execution: Execution, file: Path, row_count: int, output: Location | None, name: str) -> None:
+    """Make the file the result object, which uses it up. Raises QueryFailed when S3 refuses."""
+    execution["_output"] = {"OutputRows": row_count, "OutputBytes": file.stat().st_size}
+    if output is None:
+        file.replace(_managed_result(execution["QueryExecutionId"]))
+        return
+    try:
+        status, _, content = bodies.put_file(output.bucket, output.prefix + name, file, "text/csv")
+    finally:
+        file.unlink()
+    if status != 200:
+        code = re.search(rb"<Code>(\w+)", content)
+        url = f"s3://{output.bucket}/{output.prefix}{name}"
+        reason = code[1].decode() if code else status
+        raise QueryFailed("HIVE_FILESYSTEM_ERROR", f"Failed to write {url}: {reason}")
+
+
 def _managed_result(query_id: str) -> Path:
     """The file of a result that Athena keeps itself."""
     folder = Path(os.environ["LOCAL_AWS_STATE_DIR"]) / "athena-results"
@@ -303,34 +323,24 @@ def _managed_result(query_id: str) -> Path:
     return folder / query_id
 
 
-def _rows(execution: Execution) -> list[tuple[Cell, ...]]:
-    """All rows of a result, read back from its object: with the object gone the result is gone, as on AWS."""
-    query_id = execution["QueryExecutionId"]
+def _page(execution: Execution, offset: int, limit: int) -> Page:
+    """Rows of a result, read back from its object."""
     if execution["SubstatementType"] in statements.WRITING:
-        return []
-    with _lock:
-        if query_id in _recent_rows:
-            return _recent_rows[query_id]
-    read = results.csv_rows if execution["StatementType"] == "DML" else results.text_content_rows
-    rows = list(read(_result_content(execution)))
-    with _lock:
-        _recent_rows[query_id] = rows
-        while len(_recent_rows) > _RESULTS_KEPT:
-            _recent_rows.popitem(last=False)
-    return rows
+        return Page([], None)
+    is_csv = execution["StatementType"] == "DML"
+    return results.read_page(_result_path(execution), offset, limit, is_csv=is_csv)
 
 
-def _result_content(execution: Execution) -> bytes:
-    """The result object as it was written. Raises RequestRefused when it is gone."""
+def _result_path(execution: Execution) -> Path:
+    """The result object's file. Raises RequestRefused when it is gone: then the result is, as on AWS."""
     if "ResultConfiguration" not in execution:
-        return _managed_result(execution["_result_of"]).read_bytes()
+        return _managed_result(execution["_result_of"])
     url = execution["ResultConfiguration"]["OutputLocation"]
     bucket, _, key = url.removeprefix("s3://").partition("/")
-    try:
-        return _client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        raise RequestRefused(f"Could not find results: {url} ({code})") from error
+    path = bodies.object_path(bucket, key)
+    if path is None:
+        raise RequestRefused(f"Could not find results: {url} (NoSuchKey)")
+    return path
 
 
 def _row(cells: tuple[Cell, ...]) -> dict[str, Any]:

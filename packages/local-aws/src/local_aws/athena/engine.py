@@ -7,9 +7,11 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import duckdb
 from sqlglot import exp
@@ -17,7 +19,7 @@ from sqlglot import exp
 from local_aws.athena.catalog import Catalog
 from local_aws.athena.errors import QueryCancelled, from_engine
 from local_aws.athena.planner import plan
-from local_aws.athena.results import Result, text_rows
+from local_aws.athena.results import Result, csv_header, csv_lines
 from local_aws.athena.rewrite import MACROS
 from local_aws.athena.scan import Scanner
 from local_aws.athena.storage import ObjectStore
@@ -28,14 +30,16 @@ SETTINGS: dict[str, str | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
     "threads": 2,
-    "memory_limit": "2GB",
+    "memory_limit": "1GB",  # What does not fit goes to the query's temporary directory.
 }
 
 
 ZONED = "timestamp with time zone"
 
-_INTERRUPT_ATTEMPTS = 200
-_INTERRUPT_SECONDS = 0.05
+_INTERRUPT_SECONDS = 0.02
+_CHUNK_ROWS = 10_000
+_PLAIN_TYPES = {"boolean", "tinyint", "smallint", "integer", "bigint", "varchar", "date"}
+"""Types whose text is the same in DuckDB and in Athena."""
 
 
 class Cancellation:
@@ -47,9 +51,14 @@ class Cancellation:
         self.requested = False
 
     def request(self) -> None:
-        """Stop the query now, or as soon as it starts; returns when it has let go of its connection."""
-        self.requested = True
-        for _ in range(_INTERRUPT_ATTEMPTS):  # DuckDB forgets an interrupt that comes between two statements.
+        """Stop the query now, or as soon as it starts; does not wait for it."""
+        if not self.requested:
+            self.requested = True
+            threading.Thread(target=self._interrupt, name="athena-stop", daemon=True).start()
+
+    def _interrupt(self) -> None:
+        """Interrupt until the query lets go: DuckDB forgets an interrupt between two statements."""
+        while True:
             with self._lock:
                 if self._connection is None:
                     return
@@ -92,6 +101,7 @@ class Relation:
 
     connection: duckdb.DuckDBPyConnection
     relation: duckdb.DuckDBPyRelation
+    sql: str
     result: Result
 
     @property
@@ -130,7 +140,7 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
                 result_column(output.name, engine_type, output.data_type)
                 for output, engine_type in zip(planned.columns, found.types, strict=True)
             ]
-            yield Relation(connection, found, Result(columns, [], scanned))
+            yield Relation(connection, found, planned.sql, Result(columns, [], scanned))
     except duckdb.InterruptException as error:
         raise QueryCancelled("Query was cancelled by user") from error
     except duckdb.Error as error:
@@ -141,20 +151,38 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
 
 
 def select(query: exp.Expr, session: Session) -> Result:
-    """Run a query and return all its rows. Raises QueryFailed or QueryCancelled."""
+    """Run a query and write its rows to a CSV file, in pieces. Raises QueryFailed or QueryCancelled."""
     with relation(query, session) as prepared:
-        columns = prepared.result.columns
-        rows = text_rows(_without_zones(prepared).fetchall(), columns)
-        return Result(columns, rows, prepared.result.bytes_scanned)
+        path = session.temporary / f"athena-{uuid.uuid4()}.csv"
+        try:
+            with path.open("w", encoding="utf-8", newline="") as file:
+                count = _write_csv(prepared, file, session.cancellation)
+        except BaseException:
+            path.unlink()
+            raise
+    return replace(prepared.result, file=path, file_rows=count)
 
 
-def _without_zones(prepared: Relation) -> duckdb.DuckDBPyRelation:
-    """The relation with zoned timestamps as plain ones in UTC: DuckDB's own conversion of them needs pytz."""
-    types = [engine_type.id for engine_type in prepared.relation.types]
-    if ZONED not in types:
-        return prepared.relation
-    columns = [
-        f"CAST(#{index} AS TIMESTAMP)" if type_name == ZONED else f"#{index}"
-        for index, type_name in enumerate(types, start=1)
-    ]
-    return prepared.connection.sql(f"SELECT {', '.join(columns)} FROM ({prepared.relation.sql_query()})")
+def _write_csv(prepared: Relation, file: IO[str], cancellation: Cancellation) -> int:
+    """Write header and rows; returns the number of rows."""
+    columns, types = prepared.result.columns, [engine_type.id for engine_type in prepared.relation.types]
+    is_plain = _PLAIN_TYPES.issuperset(types)
+    cells = [_cell(index, type_name, is_plain) for index, type_name in enumerate(types, start=1)]
+    selected = " || ',' || ".join(cells) + r" || E'\n'" if is_plain else ", ".join(cells)
+    rows = prepared.connection.execute(f"SELECT {selected} FROM ({prepared.sql})")
+    file.write(csv_header(columns))
+    count = 0
+    while chunk := rows.fetchmany(_CHUNK_ROWS):
+        cancellation.check()
+        file.writelines((line for (line,) in chunk) if is_plain else csv_lines(chunk, columns))
+        count += len(chunk)
+    return count
+
+
+def _cell(index: int, type_name: str, is_plain: bool) -> str:
+    """SQL for a column's value: as CSV where DuckDB can write the whole line, else for Python to write."""
+    if is_plain:
+        text = f"CAST(#{index} AS VARCHAR)"
+        return f"""coalesce('"' || replace({text}, '"', '""') || '"', '')"""
+    # DuckDB's own conversion of zoned timestamps needs pytz: they become plain ones in UTC.
+    return f"CAST(#{index} AS TIMESTAMP)" if type_name == ZONED else f"#{index}"

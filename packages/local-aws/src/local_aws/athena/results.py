@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from local_aws.athena.errors import QueryFailed
@@ -23,36 +25,34 @@ _CSV_FIELD = re.compile(r'(?:"((?:[^"]|"")*)")?(,|\n)')
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement leaves: rows as text, bytes read, and where its result object's name ends."""
+    """What a statement leaves: bytes read, and its rows as text.
+
+    Of a SELECT they are in the CSV file `file`, which who receives the result removes, and `rows` is empty.
+    """
 
     columns: list[ResultColumn]
     rows: list[tuple[Cell, ...]]
     bytes_scanned: int = 0
     update_count: int = 0
     manifest: str | None = None
+    file: Path | None = None
+    file_rows: int = 0
 
 
-def text_rows(rows: Iterable[Sequence[Any]], columns: Sequence[ResultColumn]) -> list[tuple[Cell, ...]]:
-    """Rows of Python values as Athena's texts."""
-    return [tuple(_text(value, column) for value, column in zip(row, columns, strict=True)) for row in rows]
+def csv_header(columns: Sequence[ResultColumn]) -> str:
+    """The first line of the `<id>.csv` of a SELECT."""
+    return _csv_line([column.name for column in columns])
+
+
+def csv_lines(rows: Iterable[Sequence[Any]], columns: Sequence[ResultColumn]) -> Iterator[str]:
+    """Rows of Python values as lines of the `<id>.csv`: every value quoted, NULL as nothing at all."""
+    for row in rows:
+        yield _csv_line([_text(value, column) for value, column in zip(row, columns, strict=True)])
 
 
 def csv_content(columns: Sequence[ResultColumn], rows: Iterable[tuple[Cell, ...]]) -> bytes:
-    """The `<id>.csv` of a SELECT: a header, every value quoted, NULL as nothing at all."""
-    lines = [_csv_line([column.name for column in columns])]
-    lines.extend(_csv_line(row) for row in rows)
-    return "".join(lines).encode()
-
-
-def csv_rows(content: bytes) -> Iterator[tuple[Cell, ...]]:
-    """The rows of `csv_content`, header first; NULL and the empty text stay apart."""
-    row: list[Cell] = []
-    for match in _CSV_FIELD.finditer(content.decode()):
-        value, end = match.groups()
-        row.append(None if value is None else value.replace('""', '"'))
-        if end == "\n":
-            yield tuple(row)
-            row = []
+    """The whole `<id>.csv` of a few rows of text."""
+    return "".join([csv_header(columns), *map(_csv_line, rows)]).encode()
 
 
 def text_content(rows: Iterable[tuple[Cell, ...]]) -> bytes:
@@ -60,10 +60,44 @@ def text_content(rows: Iterable[tuple[Cell, ...]]) -> bytes:
     return "".join("\t".join(cell or "" for cell in row) + "\n" for row in rows).encode()
 
 
-def text_content_rows(content: bytes) -> Iterator[tuple[Cell, ...]]:
-    """The rows of `text_content`: one value per line, as Athena returns them."""
-    for line in content.decode().splitlines():
-        yield (line,)
+@dataclass(frozen=True)
+class Page:
+    """Rows of a result file, and where in the file the next ones begin; None after the last."""
+
+    rows: list[tuple[Cell, ...]]
+    next_offset: int | None
+
+
+def read_page(path: Path, offset: int, limit: int, *, is_csv: bool) -> Page:
+    """At most `limit` rows from the `offset`-th byte on; the first row of a CSV file is its header."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        records = _csv_records(file) if is_csv else file
+        parse = _csv_row if is_csv else _text_row
+        rows = [parse(record.decode()) for record in islice(records, limit)]
+        end = file.tell()
+        return Page(rows, end if file.read(1) else None)
+
+
+def _csv_records(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines put together where a quoted value runs over several."""
+    record = b""
+    for line in lines:
+        record += line
+        if record.count(b'"') % 2 == 0:
+            yield record
+            record = b""
+
+
+def _csv_row(record: str) -> tuple[Cell, ...]:
+    """The values of a line; NULL and the empty text stay apart."""
+    values = (match[1] for match in _CSV_FIELD.finditer(record))
+    return tuple(None if value is None else value.replace('""', '"') for value in values)
+
+
+def _text_row(line: str) -> tuple[Cell, ...]:
+    """One value per line, as Athena returns them."""
+    return (line.removesuffix("\n"),)
 
 
 def metadata_content(columns: Sequence[ResultColumn]) -> bytes:
@@ -76,6 +110,8 @@ def _csv_line(cells: Iterable[Cell]) -> str:
 
 
 def _text(value: Any, column: ResultColumn) -> Cell:
+    if isinstance(value, str):
+        return value
     if isinstance(value, Decimal) and column.type == "decimal":
         return f"{value:.{column.scale}f}"
     if isinstance(value, int) and column.type == "bigint" and not -(2**63) <= value < 2**63:
@@ -130,6 +166,8 @@ def _float_text(value: float, *, is_real: bool) -> str:
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
+    if 1e-3 <= abs(value) < 1e7 and not is_real:
+        return repr(value)
     if value == 0:
         return "-0.0" if math.copysign(1, value) < 0 else "0.0"
     digits = _shortest_real(value) if is_real else repr(value)
