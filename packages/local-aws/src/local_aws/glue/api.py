@@ -1,7 +1,7 @@
 """The Glue API's job actions, in place of MiniStack's, which reports Spark jobs as succeeded without a run.
 
-`install` puts them into `ministack.services.glue` in this process. Databases, tables and everything else of
-Glue stay MiniStack's.
+`install` puts them, and those of `catalog`, into `ministack.services.glue` in this process. Everything else
+of Glue stays MiniStack's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.glue.archive import start_recording
+from local_aws.glue.catalog import CatalogActions
+from local_aws.glue.errors import ApiError
 from local_aws.glue.logs import DEFAULT_PREFIX
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import ACTIVE_STATES, JobKey, RunRecord, RunStore, TooManyRuns
@@ -32,6 +34,24 @@ DEFAULT_TIMEOUT_MINUTES = 480
 SECONDS_PER_TIMEOUT_MINUTE = 60.0
 
 _PAGE_SIZE = 200
+_WORKER_UNITS = {"G.025X": 0.25, "G.1X": 1, "G.2X": 2, "G.4X": 4, "G.8X": 8, "Z.2X": 2}
+"""Data processing units of a worker."""
+_CALLED = (
+    "_create_job",
+    "_update_job",
+    "_delete_job",
+    "_get_table",
+    "_get_tables",
+    "_update_table",
+    "_delete_table",
+    "_batch_delete_table",
+    "_get_partition",
+    "_batch_get_partition",
+    "_create_partition",
+    "_batch_create_partition",
+    "_delete_partition",
+)
+"""MiniStack's own actions that ours call."""
 _REPLACED = ("_create_job", "_update_job", "_delete_job", "_start_job_run", "_get_job_run", "_get_job_runs")
 _JOB_FIELDS = (
     "ExecutionProperty",
@@ -49,14 +69,6 @@ logger = logging.getLogger("local_aws.glue")
 
 class MiniStackChanged(Exception):
     """MiniStack no longer has the internals that we replace: an upgrade needs care here."""
-
-
-class ApiError(Exception):
-    """An error answer of the Glue API."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def install() -> None:
@@ -88,7 +100,7 @@ def check_internals(glue: Any, provisioners: Any) -> None:
     """Raise MiniStackChanged unless MiniStack's Glue looks as this module expects."""
     if "MaxRetries" not in getattr(provisioners, "_GLUE_JOB_DEFAULTS", {}):
         raise MiniStackChanged("CloudFormation no longer takes a Glue job's members from _GLUE_JOB_DEFAULTS")
-    for name in (*_REPLACED, "_batch_stop_job_run", "_get_job"):
+    for name in {*_REPLACED, *_CALLED, "_batch_stop_job_run"}:
         function = getattr(glue, name, None)
         if function is None or list(inspect.signature(function).parameters) != ["data"]:
             raise MiniStackChanged(f"ministack.services.glue.{name}(data) is gone or has other parameters")
@@ -97,7 +109,10 @@ def check_internals(glue: Any, provisioners: Any) -> None:
         if f'"{action}"' not in dispatch:
             raise MiniStackChanged(f"ministack.services.glue no longer dispatches {action} by name")
     for name in (
+        "_ALL_STATE",
         "_jobs",
+        "_partitions",
+        "_tables",
         "reset",
         "json_response",
         "error_response_json",
@@ -115,7 +130,8 @@ class _JobActions:
         self._glue = glue
         self._runs = runs
         self._runner = runner
-        self._original = {name: getattr(glue, name) for name in ("_create_job", "_update_job", "_delete_job")}
+        self._original = {name: getattr(glue, name) for name in _CALLED}
+        self._catalog = CatalogActions(glue, self._call_original)
         self._original_dispatch = glue._handle_request_sync
         self._original_reset = glue.reset
 
@@ -131,10 +147,18 @@ class _JobActions:
             ("_batch_stop_job_run", self.batch_stop_job_run),
         ):
             setattr(self._glue, name, self._answering(action))
-        added = {
-            "GetJobBookmark": self._answering(self.get_job_bookmark),
-            "ResetJobBookmark": self._answering(self.reset_job_bookmark),
+        for name, replacement in self._catalog.replacements().items():
+            setattr(self._glue, name, self._answering(replacement))
+        actions = {
+            "GetJob": self.get_job,
+            "GetJobs": self.get_jobs,
+            "ListJobs": self.list_jobs,
+            "BatchGetJobs": self.batch_get_jobs,
+            "GetJobBookmark": self.get_job_bookmark,
+            "ResetJobBookmark": self.reset_job_bookmark,
+            **self._catalog.actions(),
         }
+        added = {name: self._answering(act) for name, act in actions.items()}
 
         def dispatch(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
             action = headers.get("x-amz-target", "").rpartition(".")[2]
@@ -193,10 +217,33 @@ class _JobActions:
     def reset(self) -> None:
         """What /_ministack/reset asks for: no jobs, no runs, no bookmarks."""
         self._original_reset()
+        self._catalog.reset()
         for record in self._runs.active():
             self._runner.stop(record.id)
         for account, region in self._runs.delete_all():
             self._runner.bookmarks_path(account, region).unlink(missing_ok=True)
+
+    def get_job(self, data: dict[str, Any]) -> dict[str, Any]:
+        """GetJob."""
+        return {"Job": _shown_job(self._job(data.get("JobName")))}
+
+    def get_jobs(self, data: dict[str, Any]) -> dict[str, Any]:
+        """GetJobs."""
+        return {"Jobs": [_shown_job(job) for _, job in sorted(self._glue._jobs.items())]}
+
+    def list_jobs(self, data: dict[str, Any]) -> dict[str, Any]:
+        """ListJobs: names, of the jobs that have all the given tags."""
+        tags = (data.get("Tags") or {}).items()
+        jobs = sorted(self._glue._jobs.items())
+        return {"JobNames": [name for name, job in jobs if tags <= (job.get("Tags") or {}).items()]}
+
+    def batch_get_jobs(self, data: dict[str, Any]) -> dict[str, Any]:
+        """BatchGetJobs."""
+        names, known = data.get("JobNames", []), self._glue._jobs
+        return {
+            "Jobs": [_shown_job(known[name]) for name in names if name in known],
+            "JobsNotFound": [name for name in names if name not in known],
+        }
 
     def _keep_fields(self, name: str, data: Mapping[str, Any]) -> None:
         job = self._glue._jobs[name]
@@ -319,6 +366,21 @@ class _JobActions:
         if job is None:
             raise ApiError("EntityNotFoundException", f"Job {name} not found")
         return dict(job)
+
+
+def _shown_job(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A job as the API shows it: with its capacity, without tags and without members that say nothing."""
+    shown = {name: value for name, value in job.items() if name != "Tags" and value not in (None, "", {})}
+    return {**shown, "MaxCapacity": _capacity(job), "AllocatedCapacity": int(_capacity(job))}
+
+
+def _capacity(job: Mapping[str, Any]) -> float:
+    """The job's data processing units: as given, else those of its workers."""
+    if job.get("MaxCapacity") is not None:
+        return float(job["MaxCapacity"])
+    if job.get("Command", {}).get("Name") == "pythonshell":
+        return 0.0625
+    return float(job.get("NumberOfWorkers") or 2) * _WORKER_UNITS.get(job.get("WorkerType") or "G.1X", 1)
 
 
 def _new_run(job: Mapping[str, Any], data: Mapping[str, Any], arguments: dict[str, str]) -> dict[str, Any]:
