@@ -294,6 +294,25 @@ def test_explain_answers_in_text_and_refuses_the_rest(lake: Lake) -> None:
     assert lake.error("EXPLAIN SELECT nope").startswith("COLUMN_NOT_FOUND")
 
 
+@pytest.mark.parametrize(
+    ("sql", "kind"),
+    [
+        ("CREATE OR REPLACE VIEW kinds AS SELECT 1 a", ("DDL", "CREATE_VIEW")),
+        (
+            "CREATE EXTERNAL TABLE kinds_t (a int) LOCATION 's3://athena-statements/kinds/'",
+            ("DDL", "CREATE_TABLE"),
+        ),
+        ("PREPARE kinds FROM SELECT 1", ("UTILITY", "PREPARE")),
+        ("EXPLAIN SELECT 1", ("UTILITY", "EXPLAIN")),
+        ("SHOW TABLES", ("UTILITY", "SHOW_TABLES")),
+    ],
+)
+def test_an_execution_tells_the_kind_of_its_statement(lake: Lake, sql: str, kind: tuple[str, str]) -> None:
+    execution = lake.query(sql).execution
+
+    assert (execution["StatementType"], execution["SubstatementType"]) == kind
+
+
 # --- Parameters and prepared statements ---
 
 

@@ -1,21 +1,24 @@
 """Athena for the embedded AWS: Trino SQL, translated by sqlglot and run by DuckDB over the Glue catalog.
 
     api         Athena's operations, answered in MiniStack's place
-    statements  what a statement asks for; SHOW, DESCRIBE, DDL
-    creation    CREATE TABLE AS, CREATE VIEW
+    workgroups, prepared   a workgroup's settings, and its prepared statements
+    statements  what a statement asks for
+    definitions SHOW, DESCRIBE, DDL
+    creation, writing      CREATE TABLE AS, INSERT INTO, UNLOAD, CREATE VIEW; rows as objects
     engine      one query in a DuckDB database of its own
     planner     names resolved, types inferred, table references planned
     inference   Trino's types
     rewrite, functions, trees   where Trino and DuckDB mean different things by the same SQL
-    scan        a table reference as a DuckDB view
+    scan, text  a table reference as a DuckDB view; fields of delimited text
     catalog, partitions, storage   the Glue catalog, partitions of a table, objects of S3
     results, types, errors      texts, column types and messages as Athena has them
 
-MiniStack keeps its workgroups, named queries and data catalogs. What differs from AWS, knowingly:
-a syntax error makes the query FAILED, where AWS refuses the request; INSERT, UNLOAD, EXPLAIN, PREPARE,
-information_schema, Iceberg, ORC and Avro fail as not supported; UNNEST of a map or of several arrays fails;
-a large or tiny double CAST to varchar has more digits than Trino's 1.0E7; a value with a time zone is shown
-in UTC; an alias in ORDER BY aside, DuckDB's leniency shows where Trino would refuse an implicit cast.
+MiniStack keeps its workgroups, named queries and data catalogs. What differs from AWS, knowingly: a syntax
+error makes the query FAILED, where AWS refuses the request; DELETE, UPDATE, MERGE, EXPLAIN ANALYZE,
+information_schema, Iceberg, Avro and buckets fail as not supported; EXPLAIN shows DuckDB's plan; how
+results are to be encrypted is told and not done; UNNEST of a map or of several arrays fails; a large or
+tiny double CAST to varchar has more digits than Trino's 1.0E7; a value with a time zone is shown in UTC; an
+alias in ORDER BY aside, DuckDB's leniency shows where Trino would refuse an implicit cast.
 """
 
 from __future__ import annotations

@@ -67,8 +67,9 @@ def classify(text: str) -> Kind:
     if first == "CREATE" and "TABLE" in words[1:4] and "AS" in words and "EXTERNAL" not in words[1:3]:
         return Kind("DDL", "CREATE_TABLE_AS_SELECT")
     if first in ("CREATE", "DROP", "ALTER", "MSCK"):
-        return Kind("DDL", "_".join(words[:2]))
-    return Kind("UTILITY", "_".join(words[:2]))
+        what = [word for word in words[1:] if word not in ("OR", "REPLACE", "EXTERNAL")]
+        return Kind("DDL", "_".join([first, *what[:1]]))
+    return Kind("UTILITY", "_".join(words[:2]) if first == "SHOW" else first)
 
 
 def run(text: str, parameters: list[str], session: Session, query_id: str, output: Location | None) -> Result:
