@@ -12,6 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -265,52 +266,47 @@ class Delivered(NamedTuple):
 
 def read_object(content: bytes) -> Delivered:
     """The lines in the bytes of an object, compressed or not."""
-    text, is_broken, is_all = _unpacked(content)
+    text, is_broken = _unpacked(content)
     start = text[:4096].decode("utf-8", "replace")
     if 3 * len(_NO_TEXT.findall(start)) > len(start):
         return Delivered([], True)
     lines = text.split(b"\n")
-    if not lines[-1] or not is_all:
+    if not lines[-1]:
         lines.pop()
     kept = [line for line in lines if len(line) <= LONGEST_LINE]
     return Delivered(kept, is_broken or len(kept) < len(lines))
 
 
-def _unpacked(content: bytes) -> tuple[bytes, bool, bool]:
-    """What can be read of an object, whether it breaks off there, and whether that is all that was packed."""
+def _unpacked(content: bytes) -> tuple[bytes, bool]:
+    """What can be read of an object, and whether something is wrong behind it."""
     if not content.startswith(b"\x1f\x8b"):
-        return content, False, True
+        return content, False
     text, position = bytearray(), 0
     while position < len(content):
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
             piece = content[position : position + 16_384]
             if not piece:
-                return bytes(text), True, False
+                return bytes(text), True
             position += len(piece)
             before = member.copy()
             try:
                 text += member.decompress(piece)
             except zlib.error:
-                yielded, error = _up_to_the_break(before, piece)
-                is_all = error.endswith(("incorrect data check", "incorrect length check"))
-                return bytes(text + yielded), True, is_all
+                return bytes(text + _up_to_the_break(before, piece)), True
         position -= len(member.unused_data)
         while content[position : position + 1] == b"\0":  # Padding.
             position += 1
-    return bytes(text), False, True
+    return bytes(text), False
 
 
-def _up_to_the_break(member: Any, piece: bytes) -> tuple[bytes, str]:
-    """What a decompressor yields before it fails, and its error. A call that fails yields nothing, so a byte
-    each."""
+def _up_to_the_break(member: Any, piece: bytes) -> bytes:
+    """What a decompressor yields before it fails. A call that fails yields nothing, so a byte each."""
     text = bytearray()
-    try:
+    with suppress(zlib.error):
         for number in piece:
             text += member.decompress(bytes([number]))
-    except zlib.error as error:
-        return bytes(text), str(error)
-    raise AssertionError("these bytes failed in one piece, so they must fail one by one")
+    return bytes(text)
 
 
 # --- From lines to events -----------------------------------------------------------------------------------
@@ -395,8 +391,6 @@ def _refuse_constant(name: str) -> None:
 
 
 _JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant)
-# An escaped pair of surrogates; half a pair, as the group; any other escape.
-_ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|(u[dD][89a-fA-F])|.)")
 
 
 def _parse_object(line: bytes) -> dict[str, Any]:
@@ -407,9 +401,25 @@ def _parse_object(line: bytes) -> dict[str, Any]:
         record = _JSON.decode(text)
     except ValueError:  # Of JSON as of UTF-8.
         raise Rejected("malformed_json") from None
-    if type(record) is not dict or ("\\u" in text and any(half[1] for half in _ESCAPE.finditer(text))):
+    if type(record) is not dict or ("\\u" in text and any(map(_HALF_A_PAIR.search, _texts(record)))):
         raise Rejected("malformed_json")
     return record
+
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, the names of its members included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
 
 
 def _is_too_deep(line: bytes) -> bool:
@@ -513,7 +523,7 @@ def _hundredths_of(record: dict[str, Any], field: str, is_required: bool) -> int
     return hundredths
 
 
-_NUMBER = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)(?=[0-9])0*([0-9]*))?")
+_NUMBER = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)0*([0-9]{1,9}))?")
 
 
 @lru_cache(maxsize=4096)
@@ -531,8 +541,8 @@ def _hundredths(text: str) -> int | None:
     significant = digits.rstrip("0")
     if not significant:
         return 0
-    # The number is its significant digits times ten to this power. No text has digits for 10^12 places.
-    power = int(exponent_sign + (exponent[:12] or "0")) - len(fraction) + len(digits) - len(significant)
+    # The number is its significant digits times ten to this power.
+    power = int(exponent_sign + (exponent or "0")) - len(fraction) + len(digits) - len(significant)
     if power < -2 or len(significant) + power > 10:
         return None
     return int(sign + significant) * 10 ** (power + 2)

@@ -4,10 +4,10 @@ Runs unchanged as an AWS Glue 5.1 job (Spark 3.5.6, Python 3.11) and on a laptop
 run over all raw objects ever delivered would have left it, whatever the order of the runs and wherever an
 earlier run was killed. S3 has neither transactions nor renames, so:
 
-- what a raw object delivers lies in folders of its own in bronze, `<partition>/object=<id>/`, and what a run
-  adds to silver and the cube lies in its own, `<partition>/run=<id>/`: written again, they are the same;
+- a raw object owns one file in each table of bronze, and a run owns folders in silver and the cube,
+  `<partition>/run=<id>/`: written again, they are the same;
 - what a run has in hand stands in a small note from its first change to its last, and after a killed run the
-  next takes all of it in again, in the same folders;
+  next takes all of it in again, under the same names;
 - gold is computed from the cube, and each table is one object that one PUT replaces;
 - the bookmark comes last.
 
@@ -26,23 +26,24 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from io import BytesIO
-from itertools import accumulate
+from itertools import accumulate, chain, islice
+from tempfile import TemporaryFile
 from time import monotonic, time
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
+import boto3
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from awsglue.context import GlueContext
 from awsglue.job import Job
 from awsglue.utils import getResolvedOptions
-from py4j.protocol import Py4JJavaError
+from botocore.config import Config
 from pyspark import SparkContext
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
@@ -63,7 +64,7 @@ def schema(columns: str) -> T.StructType:
 
 
 class Table:
-    """A Parquet table. Queries know its partitions; below them, each raw object or run has its own folder."""
+    """A Parquet table. Queries know its partitions; below them there may be more folders."""
 
     def __init__(self, name: str, columns: str, partitions: Names = (), below: Names = ()) -> None:
         self.name, self.location, self.columns = name, name.replace(".", "/"), schema(columns)
@@ -78,98 +79,79 @@ FIELDS = (  # of an event, after its time
     "user_id string, session_id string, event_type string, product_id string, "
     "quantity int, price decimal(10,2), category string, search_query string"
 )
-RAW_EVENT = schema(f"timestamp string, {FIELDS}")
-EVENTS = Table(
-    "bronze.events", f"timestamp string, {FIELDS}, source_file string", BY_MINUTE, below=("object",)
-)
-EVENTS_REJECTED = Table(
-    "bronze.events_rejected", "raw_line string, reason string, source_file string", BY_DAY, below=("object",)
-)
-EVENTS_CLEANED = Table(
-    "silver.events_cleaned",
-    f"event_timestamp timestamp, {FIELDS}, event_date date, event_hour int, source_file string",
-    BY_DAY,
-    below=("hour", "run"),
-)
-EVENT_CUBE = Table(
-    "gold.event_cube",
+CLEANED = f"event_timestamp timestamp, {FIELDS}, event_date date, event_hour int, source_file string"
+CUBE = (
     "event_date date, event_hour int, product_id string, category string, event_type string, "
-    "event_count bigint, quantity bigint, revenue decimal(18,2)",
-    BY_DAY,
-    below=("run",),
+    "event_count bigint, quantity bigint, revenue decimal(18,2)"
 )
+REJECTED = "raw_line string, reason string, source_file string"
+VISITORS = "event_date date, visitor_type string, visitor_id string"
+RAW_EVENT = schema(f"timestamp string, {FIELDS}")
+EVENTS = Table("bronze.events", f"timestamp string, {FIELDS}, source_file string", BY_MINUTE)
+EVENTS_REJECTED = Table("bronze.events_rejected", REJECTED, BY_DAY)
+EVENTS_CLEANED = Table("silver.events_cleaned", CLEANED, BY_DAY, ("hour", "run"))
+EVENT_CUBE = Table("gold.event_cube", CUBE, BY_DAY, ("run",))
 # The users and sessions of a day, each of them in the folder of one run only. No table of the catalog.
-DAILY_VISITORS = Table(
-    "gold.daily_visitors", "event_date date, visitor_type string, visitor_id string", BY_DAY, below=("run",)
-)
-TABLES = {table.name: table for table in (EVENTS, EVENTS_REJECTED, EVENTS_CLEANED, EVENT_CUBE)}
+DAILY_VISITORS = Table("gold.daily_visitors", VISITORS, BY_DAY, ("run",))
+BRONZE = (EVENTS, EVENTS_REJECTED)
+TABLES = {table.name: table for table in (*BRONZE, EVENTS_CLEANED, EVENT_CUBE)}
 
 # --- Rules: what an event is --------------------------------------------------------------------------------
 
-ALWAYS_REQUIRED = ("timestamp", "user_id", "session_id", "event_type")
-REQUIRED_BY_TYPE = {
+ALWAYS_REQUIRED: Names = ("timestamp", "user_id", "session_id", "event_type")
+REQUIRED_BY_TYPE: dict[str, Names] = {
     "page_view": ("product_id",),
     "add_to_cart": ("product_id", "quantity", "price"),
     "remove_from_cart": ("product_id", "quantity", "price"),
     "purchase": ("product_id", "quantity", "price"),
     "search": (),
 }
-NUMBERS = {  # the least value where the field is required, the least and greatest that it can hold, its step
-    "quantity": (1, -(2**31), 2**31 - 1, Decimal(1)),
-    "price": (0, Decimal("-99999999.99"), Decimal("99999999.99"), Decimal("0.01")),
-}
+# Their step, the bound that they stay below, and the least value where they are required.
+NUMBERS = {"quantity": (Decimal(1), 2**31, 1), "price": (Decimal("0.01"), 10**8, 0)}
 # Copies of one event agree in these (null-safe); at-least-once delivery makes copies.
 IDENTITY = ("user_id", "session_id", "event_type", "product_id", "search_query", "event_timestamp")
 # What copies of one event may disagree in: a later copy corrects an earlier one.
 PAYLOAD = ("price", "quantity", "category")
 
 NULL_TOKENS, ASCII_WHITESPACE = ("", "null", "none", "nan", "n/a"), " \t\n\r\f\v"
-FIRST_YEAR, LAST_YEAR = (
-    2020,
-    2039,
-)  # Other event times are absurd. (Partition projection has these years, too.)
+FIRST_YEAR, LAST_YEAR = 2020, 2039  # Other event times are absurd; partition projection has these, too.
 DEEPEST_NESTING = 500
-NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?0*[0-9]{1,9})?")
+EXACT = Context(prec=10, traps=[Inexact, InvalidOperation])
 EVENT_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
     r"(Z|[+-]((0[0-9]|1[0-7]):[0-5][0-9]|18:00))"
 )
-SURROGATE_PAIR = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..")
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def judge(line: bytes) -> tuple[Any, ...] | str:
-    """The fields of RAW_EVENT as delivered, or why the line is no event: the first rule that it breaks."""
-    event = json_object(line)
-    if event is None:
+    """The fields of RAW_EVENT as delivered, and the event's time; or the first rule that the line breaks."""
+    try:
+        event = json_object(line)
+    except (ValueError, RecursionError):
         return "malformed_json"
-    required: Names = ALWAYS_REQUIRED
-    fields = []
+    required, fields = ALWAYS_REQUIRED, []
     for name in RAW_EVENT.names:
         try:
-            delivered, value = read_field(name, event.get(name))
-        except ValueError:
+            delivered, value = read_field(name, event.get(name), name in required)
+        except (ValueError, ArithmeticError):
             return f"invalid_value:{name}"
-        if value is None:
-            if name in required:
-                return f"missing_field:{name}"
-        elif name == "timestamp":
-            if not is_event_time(value):
-                return "invalid_value:timestamp"
-        elif name == "event_type":
+        if value is None and name in required:
+            return f"missing_field:{name}"
+        if name == "event_type":
             if value not in REQUIRED_BY_TYPE:
                 return "unknown_event_type"
             required = REQUIRED_BY_TYPE[value]
-        elif name in NUMBERS and name in required and value < NUMBERS[name][0]:
-            return f"invalid_value:{name}"
+        if name == "timestamp":
+            time = value
         fields.append(delivered)
-    return tuple(fields)
+    return (*fields, time)
 
 
-def read_field(name: str, value: Any) -> tuple[Any, Any]:
+def read_field(name: str, value: Any, is_required: bool) -> tuple[Any, Any]:
     """A field as delivered and standardised: without white space around it, None if it spells nothing.
 
-    Raises ValueError for an object or array, and for a number that is none or that does not fit exactly.
+    Raises ValueError or ArithmeticError for what the field cannot hold.
     """
     if value is None:
         return None, None
@@ -180,28 +162,28 @@ def read_field(name: str, value: Any) -> tuple[Any, Any]:
     text = value.strip(ASCII_WHITESPACE)
     if len(text) <= 4 and text.lower() in NULL_TOKENS:
         return (None if name in NUMBERS else value), None
-    return read_number(text, *NUMBERS[name][1:]) if name in NUMBERS else (value, text)
+    if name in NUMBERS:
+        number = read_number(text, *NUMBERS[name], is_required)
+        return number, number
+    return value, read_time(text) if name == "timestamp" else text
 
 
-def read_number(text: str, least: Any, greatest: Any, step: Decimal) -> tuple[Any, Any]:
-    if not NUMBER.fullmatch(text):
+def read_time(text: str) -> datetime:
+    if not EVENT_TIME.fullmatch(text):
         raise ValueError
-    mantissa, _, exponent = text.lower().partition("e")
-    if not mantissa.strip("+-0."):
-        text = "0"
-    elif len(exponent.lstrip("+-0")) > 9 or not least <= Decimal(text) <= greatest:
+    moment = datetime.fromisoformat(text).astimezone(UTC)  # Raises ValueError on February 30.
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValueError
-    number = Decimal(text).quantize(step)
-    if number != Decimal(text):
-        raise ValueError
-    return (number, number) if step < 1 else (int(number), int(number))
+    return moment
 
 
-def is_event_time(text: str) -> bool:
-    with suppress(ValueError, OverflowError):  # There is no February 30, and no time before year 1.
-        if EVENT_TIME.fullmatch(text):
-            return FIRST_YEAR <= datetime.fromisoformat(text).astimezone(UTC).year <= LAST_YEAR
-    return False
+def read_number(text: str, step: Decimal, bound: int, least: int, is_required: bool) -> Decimal | int:
+    if not NUMBER.fullmatch(text):  # Decimal reads other digits and NaN, too.
+        raise ValueError
+    number = EXACT.quantize(Decimal(text), step) + 0  # Raises ArithmeticError where anything is lost.
+    if not (least if is_required else -bound) <= number < bound:
+        raise ValueError
+    return number if step < 1 else int(number)
 
 
 class StrictDecoder(json.JSONDecoder):
@@ -217,20 +199,19 @@ class StrictDecoder(json.JSONDecoder):
 STRICT_JSON = StrictDecoder()
 
 
-def json_object(line: bytes) -> dict[str, Any] | None:
-    """The JSON object that is all of the line, else None."""
-    try:
-        text = line.decode()
-        value = STRICT_JSON.decode(text)
-    except (ValueError, RecursionError):
-        return None
-    if "\\u" in text and SURROGATE.search(SURROGATE_PAIR.sub(" ", text.replace("\\\\", "  "))):
-        return None  # Half a character: no UTF-8 can hold it.
+def json_object(line: bytes) -> dict[str, Any]:
+    """The JSON object that is all of the line. Raises ValueError or RecursionError if it is none."""
+    text = line.decode()
+    value = STRICT_JSON.decode(text)
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # UTF-8 cannot hold half a character.
     if text.count("{") + text.count("[") > DEEPEST_NESTING:
         brackets = re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text))
         if max(accumulate(1 if bracket in "{[" else -1 for bracket in brackets)) > DEEPEST_NESTING:
-            return None
-    return value if isinstance(value, dict) else None
+            raise ValueError
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
 
 
 # --- Raw: the lines of an object ----------------------------------------------------------------------------
@@ -238,142 +219,131 @@ def json_object(line: bytes) -> dict[str, Any] | None:
 READ_BYTES, BLOCK_BYTES, LONGEST_LINE = 64 * 2**10, 2**20, 128 * 2**20
 
 
-def lines_of(content: memoryview) -> Iterator[bytes | None]:
-    """The whole lines of an object, whatever its name says; then None, once, if anything of it is lost."""
+def lines_of(file: Any) -> Iterator[bytes | None]:
+    """The lines of an object, whatever its name says; then None, once, if anything of it is lost."""
     pieces: list[bytes] = []  # of a line that goes on in the next block
-    size, is_lost = 0, is_no_text(content)
-    try:
-        for block in () if is_lost else blocks_of(content):
-            *ends, rest = block.split(b"\n")
-            for end in ends:
-                size += len(end)
-                is_lost |= size > LONGEST_LINE
-                if size <= LONGEST_LINE:
-                    yield b"".join((*pieces, end)) if pieces else end
-                pieces, size = [], 0
-            size += len(rest)
-            pieces = [] if size > LONGEST_LINE else pieces
-            pieces.append(rest)
-    except (zlib.error, EOFError) as error:
-        is_lost = True
-        if not str(error).endswith(("data check", "length check")):  # With those it was read to its end.
-            size = 0
+    size, is_lost = 0, False
+    for block in text_of(file):
+        if block is None:
+            is_lost = True
+            break
+        *ends, rest = block.split(b"\n")
+        for end in ends:
+            if size + len(end) <= LONGEST_LINE:
+                yield b"".join((*pieces, end)) if pieces else end
+            else:
+                is_lost = True
+            pieces, size = [], 0
+        size += len(rest)
+        pieces = [] if size > LONGEST_LINE else pieces
+        pieces.append(rest)
     if 0 < size <= LONGEST_LINE:
         yield b"".join(pieces)
     if is_lost or size > LONGEST_LINE:
         yield None
 
 
-def is_no_text(content: memoryview) -> bool:
-    """Whether an object begins with what is neither UTF-8 nor nearly so."""
-    beginning = b""
-    with suppress(zlib.error, EOFError):
-        for block in blocks_of(content):
-            beginning += block
-            if len(beginning) >= 4096:
-                break
-    text = beginning[:4096].decode(errors="replace")
+def text_of(file: Any) -> Iterator[bytes | None]:
+    """As `blocks_of`, but None alone if an object begins with what is neither UTF-8 nor nearly so."""
+    blocks, beginning = blocks_of(file), list[bytes | None]()
+    while sum(len(block or b"") for block in beginning) < 4096 and (more := list(islice(blocks, 1))):
+        beginning += more
+    text = b"".join(filter(None, beginning))[:4096].decode(errors="replace")
     strange = sum(letter == "\ufffd" or (letter < " " and letter not in "\t\n\r") for letter in text)
-    return strange * 3 > len(text)
+    yield from (None,) if strange * 3 > len(text) else chain(beginning, blocks)
 
 
-def blocks_of(content: memoryview) -> Iterator[bytes]:
-    """The bytes of an object, decompressed if they begin as gzip does. Raises zlib.error, EOFError."""
-    if content[:2] != b"\x1f\x8b":
-        yield from (bytes(content[at : at + BLOCK_BYTES]) for at in range(0, len(content), BLOCK_BYTES))
+def blocks_of(file: Any) -> Iterator[bytes | None]:
+    """The bytes of an object, decompressed if they begin as gzip does; then None if they break off."""
+    packed = file.read(READ_BYTES)
+    if not packed.startswith(b"\x1f\x8b"):
+        yield packed
+        yield from iter(lambda: file.read(READ_BYTES), b"")
         return
-    position = 0
-    while position < len(content):  # Gzip members may follow each other, with zeros between them.
+    while packed:  # Gzip members may follow each other, with zeros between them.
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
-            compressed = content[position : position + READ_BYTES]
             before = member.copy()
             try:
-                block = member.decompress(compressed, BLOCK_BYTES)
+                block = member.decompress(packed, BLOCK_BYTES)
             except zlib.error:
-                for at in range(len(compressed)):  # Once more, byte by byte, up to the error.
-                    yield before.decompress(compressed[at : at + 1])
-                raise
-            position += len(compressed) - len(member.unconsumed_tail) - len(member.unused_data)
-            if not block and not compressed:
-                raise EOFError
+                with suppress(zlib.error):  # Once more, byte by byte, up to the error.
+                    yield from (before.decompress(packed[at : at + 1]) for at in range(len(packed)))
+                block = packed = b""
+            if not block and not packed:
+                yield None
+                return
             yield block
-        while content[position : position + 1] == b"\0":
-            position += 1
+            packed = member.unconsumed_tail or (b"" if member.eof else file.read(READ_BYTES))
+        packed = member.unused_data.lstrip(b"\0")
+        while not packed and (more := file.read(READ_BYTES)):
+            packed = more.lstrip(b"\0")
 
 
 # --- Buckets ------------------------------------------------------------------------------------------------
 
+THREADS = 16
+
 
 class Bucket:
-    """A bucket, through Hadoop's file system API. Paths are relative to root, such as s3://name."""
+    """A bucket: its objects by key, and tables by Spark."""
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
-        self.spark, self.root, self._jvm = spark, root, cast(Any, spark._jvm)
-        self._files = self._path("").getFileSystem(spark._jsc.hadoopConfiguration())
+    def __init__(self, spark: SparkSession, name: str) -> None:
+        self.spark, self.uri, self.name = spark, f"s3://{name}", name
+        self.s3: Any = boto3.client("s3", config=Config(max_pool_connections=THREADS))
 
-    def _path(self, path: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path(f"{self.root}/{path}")
+    def objects(self, prefix: str) -> list[dict[str, Any]]:
+        """Key, Size, ETag and LastModified of all objects whose keys begin so."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return [one for page in pages for one in page.get("Contents", [])]
 
-    def _if_there(self, method: Callable[..., Any], path: str, *arguments: Any) -> Any:
-        try:
-            return method(self._path(path), *arguments)
-        except Py4JJavaError as error:
-            if "FileNotFoundException" in str(error):
-                return None
-            raise
-
-    def objects(self, folder: str) -> list[tuple[str, int, int]]:
-        """URI, size in bytes and time of modification (ms) of all objects at any depth below a folder."""
-        listed, found = self._if_there(self._files.listFiles, folder, True), []
-        while listed and listed.hasNext():
-            one = listed.next()
-            found.append((one.getPath().toString(), one.getLen(), one.getModificationTime()))
-        return found
-
-    def read(self, path: str) -> bytes | None:
+    def read(self, key: str) -> bytes | None:
         """The content of a small object, None if there is none."""
-        if stream := self._if_there(self._files.open, path):
-            with closing(stream):
-                return bytes(stream.readAllBytes())
+        with suppress(self.s3.exceptions.NoSuchKey):
+            return bytes(self.s3.get_object(Bucket=self.name, Key=key)["Body"].read())
         return None
 
-    def write(self, path: str, content: bytes) -> None:
-        """Put a small object there, in place of any other: one PUT, when the stream is closed."""
-        with closing(self._files.create(self._path(path), True)) as stream:
-            stream.write(bytearray(content))
+    def write(self, key: str, content: bytes) -> None:
+        """Put a small object there, in place of any other."""
+        self.s3.put_object(Bucket=self.name, Key=key, Body=content)
 
-    def is_object(self, uri: str) -> bool:
-        """Whether Hadoop finds an object there; it knows no keys with `//` or `/../` in them."""
-        status = self._if_there(self._files.getFileStatus, uri.removeprefix(f"{self.root}/"))
-        return bool(status and status.isFile())
+    def delete(self, prefixes: Iterable[str]) -> None:
+        """Delete all objects whose keys begin with one of these."""
+        found = [{"Key": one["Key"]} for listed in side_by_side(self.objects, prefixes) for one in listed]
+        for at in range(0, len(found), 1000):
+            answer = self.s3.delete_objects(Bucket=self.name, Delete={"Objects": found[at : at + 1000]})
+            if failed := answer.get("Errors"):
+                raise RuntimeError(f"Could not delete {self.uri}/{failed[0]['Key']}: {failed[0]['Message']}")
 
-    def delete(self, path: str) -> None:
-        """Delete an object, or a folder with all that is in it, if it is there."""
-        self._files.delete(self._path(path), True)
+    def append(self, table: Table, rows: DataFrame, run: str) -> None:
+        """Add files with these rows to a run's folders of their days in a table."""
+        day = F.col("event_date").cast("string")
+        values = {"year": day.substr(1, 4), "month": day.substr(6, 2), "day": day.substr(9, 2)}
+        values |= {"hour": F.lpad("event_hour", 2, "0"), "run": F.lit(run)}
+        folders = [values[name].alias(name) for name in table.folders]
+        writer = rows.select(*table.columns.names, *folders).write.mode("append")
+        writer.partitionBy(*table.folders).parquet(f"{self.uri}/{table.location}")
 
-    def append(self, table: Table, rows: DataFrame, **folders: str) -> None:
-        """Add files with these rows to their folders of a table; `folders` are the same for all rows."""
-        named = rows.select("*", *[F.lit(value).alias(name) for name, value in folders.items()])
-        chosen = named.select(*table.columns.names, *table.folders)
-        chosen.write.mode("append").partitionBy(*table.folders).parquet(f"{self.root}/{table.location}")
-
-    def rows(self, table: Table, uris: Iterable[str]) -> DataFrame:
+    def rows(self, table: Table, keys: Iterable[str]) -> DataFrame:
         """The rows of some files of a table (there may be none), with the names of their folders."""
         folders = [T.StructField(name, TYPES["string"]) for name in table.folders]
-        columns, paths = T.StructType([*table.columns, *folders]), sorted(uris)
-        reader = self.spark.read.schema(columns).option("basePath", f"{self.root}/{table.location}")
+        columns, paths = T.StructType([*table.columns, *folders]), [f"{self.uri}/{key}" for key in keys]
+        reader = self.spark.read.schema(columns).option("basePath", f"{self.uri}/{table.location}")
         return reader.parquet(*paths) if paths else self.spark.createDataFrame([], columns)
 
-    def files(self, table: Table, days: Iterable[str]) -> list[str]:
-        """The URIs of a table's files of these days."""
-        listed = side_by_side(lambda day: self.objects(table.day(day)), days)
-        return [uri for objects in listed for uri, *_ in objects if uri.endswith(".parquet")]
+    def events(self, objects: Iterable[RawObject]) -> DataFrame:
+        """What bronze has accepted of these objects."""
+        return self.rows(EVENTS, [one.file(EVENTS) for one in objects if one.accepted])
+
+    def files(self, folders: Iterable[str]) -> list[str]:
+        """The keys of all Parquet files in these folders."""
+        listed = side_by_side(self.objects, (f"{folder}/" for folder in folders))
+        return [one["Key"] for objects in listed for one in objects if one["Key"].endswith(".parquet")]
 
 
 def side_by_side(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """The results for all items. On S3 each call is a round trip."""
-    with ThreadPoolExecutor(max_workers=16) as threads:
+    with ThreadPoolExecutor(THREADS) as threads:
         return list(threads.map(function, items))
 
 
@@ -392,42 +362,37 @@ class RawObject:
     """A raw object, and what bronze got of it."""
 
     uri: str
-    version: str  # another when it was uploaded again
+    version: str  # another when something else was uploaded
     arrival: str  # UTC, as in 2025-11-18T14:25
-    lines: int = -1
     accepted: int = 0
     rejected: int = 0
     newest: int = 0  # event, seconds since 1970
-    # By day of the events, as in 2025-11-18: their number, and a hash of them in whatever order; their hours.
-    days: dict[str, list[int]] = field(default_factory=dict)
-    hours: dict[str, list[int]] = field(default_factory=dict)
+    days: dict[str, list[int]] = field(default_factory=dict)  # of its events, as in 2025-11-18: their hours
 
     @property
     def id(self) -> str:
         return hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
+    def file(self, table: Table) -> str:
+        """The key of its own file in a table of bronze."""
+        parts = zip(BY_MINUTE, re.split("[-T:]", self.arrival), strict=True)
+        folders = [f"{name}={part}" for name, part in parts if name in table.partitions]
+        return "/".join([table.location, *folders, f"{self.id}.parquet"])
+
     @property
-    def placement(self) -> dict[str, str]:
-        """What all its rows have in common: where they are from, and in which folders they lie."""
-        minute = dict(zip(BY_MINUTE, re.split("[-T:]", self.arrival), strict=True))
-        return {"source_file": self.uri, **minute, "object": self.id}
-
-    def own_folder(self, table: Table) -> str:
-        return "/".join([table.location, *(f"{name}={self.placement[name]}" for name in table.folders)])
-
-    def days_changed_since(self, before: RawObject) -> set[str]:
-        days = self.days.keys() | before.days.keys()
-        return {day for day in days if self.days.get(day) != before.days.get(day)}
+    def files(self) -> set[str]:
+        """The keys of those that it has."""
+        counts = zip(BRONZE, (self.accepted, self.rejected), strict=True)
+        return {self.file(table) for table, count in counts if count}
 
 
 def key_arrival(key: str) -> datetime | None:
     """The minute of arrival that an object's key tells, None if it tells none that can be."""
-    for pattern in KEY_ARRIVALS:
-        if told := re.search(pattern, key):
-            with suppress(ValueError):
-                moment = datetime(*map(int, told.groups()))  # type: ignore[arg-type]
-                if FIRST_YEAR <= moment.year <= LAST_YEAR:
-                    return moment
+    for told in filter(None, (re.search(pattern, key) for pattern in KEY_ARRIVALS)):
+        with suppress(ValueError):
+            moment = datetime(*map(int, told.groups()))  # type: ignore[arg-type]
+            if FIRST_YEAR <= moment.year <= LAST_YEAR:
+                return moment
     return None
 
 
@@ -446,15 +411,15 @@ def is_event_object(key: str, size: int) -> bool:
 def list_raw_objects(raw: Bucket) -> dict[str, RawObject]:
     """All event objects of the raw bucket, by URI."""
     found = {}
-    for uri, size, modified in raw.objects("events"):
-        key = uri.removeprefix(f"{raw.root}/")
-        if is_event_object(key, size):
-            arrived = arrival(key, datetime.fromtimestamp(modified / 1000, UTC))
-            found[uri] = RawObject(uri, f"{modified}-{size}", f"{arrived:%Y-%m-%dT%H:%M}")
+    for one in raw.objects("events/"):
+        key, uri = one["Key"], f"{raw.uri}/{one['Key']}"
+        if is_event_object(key, one["Size"]):
+            arrived = arrival(key, one["LastModified"])
+            found[uri] = RawObject(uri, one["ETag"].strip('"'), f"{arrived:%Y-%m-%dT%H:%M}")
     return found
 
 
-def handed_over(glue_context: GlueContext, source_bucket: str) -> set[str]:
+def handed_over(glue_context: GlueContext, raw: Bucket) -> set[str]:
     """The URIs of the objects that are new for the job bookmark.
 
     Of Glue's reader nothing but the names is used: one byte that is no UTF-8 makes it fail. Then the listing
@@ -463,19 +428,11 @@ def handed_over(glue_context: GlueContext, source_bucket: str) -> set[str]:
     """
     shown = (".gz", ".json", ".jsonl")
     ends = [f"**[!{suffix[-at - 1]}]{suffix[-at:]}" for suffix in shown for at in range(1, len(suffix))]
-    frame = glue_context.create_dynamic_frame.from_options(
-        connection_type="s3",
-        connection_options={
-            "paths": [f"s3://{source_bucket}/events/"],
-            "recurse": True,
-            "exclusions": json.dumps(["**[!zln]", *ends]),
-        },
-        format="csv",
-        format_options={"separator": "\x01", "quoteChar": -1, "attachFilename": "source_file"},
-        transformation_ctx="raw_events",
-    )
+    source = {"paths": [f"{raw.uri}/events/"], "recurse": True, "exclusions": json.dumps(["**[!zln]", *ends])}
+    csv = {"separator": "\x01", "quoteChar": -1, "attachFilename": "source_file"}
+    read = glue_context.create_dynamic_frame.from_options
     try:
-        lines = frame.toDF()
+        lines = read("s3", source, "csv", csv, transformation_ctx="raw_events").toDF()
         is_none_new = "source_file" not in lines.columns
         names = [] if is_none_new else lines.select("source_file").distinct().toLocalIterator()
         return {uri for row in names for uri in (row[0], unquote(row[0]))}  # It may be URL-encoded or not.
@@ -486,126 +443,118 @@ def handed_over(glue_context: GlueContext, source_bucket: str) -> set[str]:
 
 # --- Bronze: every line accepted as delivered, or rejected with a reason ------------------------------------
 
-BATCH_LINES, BATCH_BYTES = 10_000, 16 * 2**20
-# A row a line: an event, or raw_line and reason. And a row an object: how many lines it has.
-JUDGED = schema(
-    f"timestamp string, {FIELDS}, raw_line string, reason string, lines bigint, source_file string, "
-    "year string, month string, day string, hour string, minute string, object string"
-)
-NO_EVENT, NO_REASON = (None,) * len(RAW_EVENT), (None, None, None)
+BATCH_BYTES, BYTES_OF_A_LINE = 64 * 2**20, 1_000
 
 
-def judged_lines(spark: SparkSession, objects: dict[str, RawObject]) -> DataFrame:
-    """The rows of JUDGED of these objects. An object is read as a whole, its lines are judged in a stream."""
-    placements = {uri: one.placement for uri, one in objects.items()}
+def judged_objects(spark: SparkSession, objects: list[RawObject], lake: str) -> DataFrame:
+    """Bring objects to bronze, each in a task of its own -> what became of each, as JSON."""
 
-    def judge_objects(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def bring(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         gc.disable()  # It looks at all rows again and again, and there are no cycles.
         for batch in batches:
-            for path, content in zip(batch["path"].to_pylist(), batch["content"], strict=True):
-                yield from judged_batches(placements[path], memoryview(content.as_buffer()).cast("B"))
+            done = [write_bronze(objects[number], lake) for number in batch["id"].to_pylist()]
+            yield pa.record_batch([[json.dumps(vars(one)) for one in done]], ["outcome"])
 
-    if not placements:
-        return spark.createDataFrame([], JUDGED)
-    # Names are no globs, and folders no columns.
-    reader = spark.read.format("binaryFile").options(__globPaths__=False, recursiveFileLookup=True)
-    files = reader.load(sorted(placements))
-    return files.select("path", "content").mapInArrow(judge_objects, JUDGED)
+    return spark.range(0, len(objects), 1, len(objects)).mapInArrow(bring, "outcome string")
 
 
-def judged_batches(placement: dict[str, str], content: memoryview) -> Iterator[pa.RecordBatch]:
-    """The rows of JUDGED of one object, some thousand lines at a time."""
-    rows: list[tuple[Any, ...]] = []
-    lines = size = 0
-    for line in lines_of(content):
-        verdict = "corrupt_file" if line is None else judge(line)
-        if isinstance(verdict, tuple):
-            rows.append(verdict + NO_REASON)
-        else:
-            rows.append((*NO_EVENT, line if line is None else line.decode(errors="replace"), verdict, None))
-        lines += 1
-        size += len(line or b"")
-        if len(rows) >= BATCH_LINES or size >= BATCH_BYTES:
-            yield batch_of(rows, placement)
-            rows, size = [], 0
-    yield batch_of([*rows, (*NO_EVENT, None, None, lines)], placement)
+def write_bronze(one: RawObject, lake: str) -> RawObject:
+    """Judge an object's lines in a stream, then put its own two files in place, each by one PUT.
 
-
-def batch_of(rows: list[tuple[Any, ...]], placement: dict[str, str]) -> pa.RecordBatch:
-    columns = [*zip(*rows, strict=True), *([value] * len(rows) for value in placement.values())]
-    arrow = to_arrow_schema(JUDGED)
-    return pa.record_batch(
-        [pa.array(column, one.type) for column, one in zip(columns, arrow, strict=True)], schema=arrow
-    )
-
-
-def write_bronze(lake: Bucket, judged: DataFrame, objects: dict[str, RawObject]) -> None:
-    """Write what was accepted and what was rejected; tell each object what became of its lines.
-
-    Raises RuntimeError unless every line of every object was accepted or rejected.
+    Raises RuntimeError unless every line is in one of them.
     """
-    lake.append(EVENTS, judged.where("timestamp IS NOT NULL"))
-    lake.append(EVENTS_REJECTED, judged.where("reason IS NOT NULL"))
-    day = F.to_date("event_timestamp").cast("string").alias("day")
-    counts = judged.groupBy("source_file", day).agg(
-        F.count("timestamp").alias("accepted"),
-        F.count("reason").alias("rejected"),
-        F.sum("lines").alias("lines"),
-        F.sum(F.xxhash64(*RAW_EVENT.names)).alias("hash"),
-        F.collect_set(F.hour("event_timestamp")).alias("hours"),
-        F.unix_seconds(F.max("event_timestamp")).alias("newest"),
-    )
-    for row in counts.collect():
-        one = objects[row.source_file]
-        if row.day is None:  # The object's own row, and rejected lines.
-            one.lines, one.rejected = row.lines, row.rejected
+    s3, (bucket, key) = boto3.client("s3"), one.uri.removeprefix("s3://").split("/", 1)
+    lines, hours, columns = 0, set[int](), [to_arrow_schema(table.columns) for table in BRONZE]
+    with TemporaryFile() as accepted, TemporaryFile() as rejected:
+        files = (accepted, rejected)
+        writers = [pq.ParquetWriter(*pair, compression="zstd") for pair in zip(files, columns, strict=True)]
+        for *rows, seconds in judged_batches(s3.get_object(Bucket=bucket, Key=key)["Body"], one.uri):
+            for writer, of_table in zip(writers, rows, strict=True):
+                writer.write_table(arrow_table(of_table, writer.schema))
+            hours.update(second // 3600 for second in seconds)
+            one.newest = max((one.newest, *seconds))
+            lines += sum(map(len, rows))
+        for writer in writers:
+            writer.close()
+        one.accepted, one.rejected = (pq.read_metadata(file).num_rows for file in files)
+        if lines != one.accepted + one.rejected:
+            raise RuntimeError(f"{one.uri}: of {lines} lines, {one.accepted} + {one.rejected} are in bronze.")
+        for table, file in zip(BRONZE, files, strict=True):
+            if one.file(table) in one.files:
+                file.seek(0)
+                s3.put_object(Bucket=lake, Key=one.file(table), Body=file)
+    for hour in sorted(hours):
+        moment = datetime.fromtimestamp(hour * 3600, UTC)
+        one.days.setdefault(str(moment.date()), []).append(moment.hour)
+    return one
+
+
+def judged_batches(file: Any, uri: str) -> Iterator[tuple[list[Any], list[Any], list[int]]]:
+    """An object's lines -> some ten thousand at a time, the rows of both tables, and the events' seconds."""
+    accepted, rejected, seconds, size = list[Any](), list[Any](), list[int](), 0
+    for line in lines_of(file):
+        verdict = "corrupt_file" if line is None else judge(line)
+        if isinstance(verdict, str):
+            rejected.append((line if line is None else line.decode(errors="replace"), verdict, uri))
         else:
-            one.accepted += row.accepted
-            one.newest = max(one.newest, row.newest)
-            one.hours[row.day] = sorted(row.hours)
-            one.days[row.day] = [row.accepted, row.hash]
-    for one in objects.values():
-        if one.lines != one.accepted + one.rejected:
-            raise RuntimeError(
-                f"{one.uri} has {one.lines} lines, but {one.accepted} were accepted and {one.rejected} "
-                "rejected. Neither silver nor the bookmark was changed: start the job again."
-            )
+            *fields, moment = verdict
+            accepted.append((*fields, uri))
+            seconds.append(int(moment.timestamp()))
+        size += BYTES_OF_A_LINE + len(line or b"")
+        if size >= BATCH_BYTES:
+            yield accepted, rejected, seconds
+            accepted, rejected, seconds, size = [], [], [], 0
+    if accepted or rejected:
+        yield accepted, rejected, seconds
 
 
-class Index(dict[str, dict[str, RawObject]]):
-    """Which version of which raw object bronze holds: an object of JSON lines for each day of arrival."""
+def arrow_table(rows: list[Any], columns: pa.Schema) -> pa.Table:
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    arrays = [pa.array(column, one.type) for column, one in zip(values, columns, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=columns)
 
-    def __init__(self, lake: Bucket) -> None:
-        self.lake, self.folder = lake, "bronze/deliveries"
 
-    def __missing__(self, name: str) -> dict[str, RawObject]:
-        lines = (self.lake.read(f"{self.folder}/{name}") or b"").splitlines()
-        self[name] = {one.uri: one for one in (RawObject(**json.loads(line)) for line in lines)}
-        return self[name]
+# Which version of which raw object bronze holds, and of which days its events are: an object of JSON lines
+# for each day of arrival that keys tell.
+INDEX = "bronze/deliveries/"
 
-    def held(self, uris: Iterable[str]) -> dict[str, RawObject]:
-        """What bronze holds of these objects, as far as it does."""
-        wanted = set(uris)
-        found = side_by_side(self.__getitem__, set(map(self.name, wanted)))
-        return {uri: one for objects in found for uri, one in objects.items() if uri in wanted}
 
-    def with_events_of(self, days: set[str]) -> list[RawObject]:
-        """All objects that delivered events of these days. (Reads the whole index.)"""
-        names = [uri.rsplit("/", 1)[1] for uri, *_ in self.lake.objects(self.folder)] if days else []
-        found = side_by_side(self.__getitem__, names)
-        return [one for objects in found for one in objects.values() if days & one.days.keys()]
+def index_key(uri: str) -> str:
+    told = key_arrival(uri.split("/", 3)[3])
+    return f"{INDEX}{told:%Y-%m-%d}.jsonl" if told else f"{INDEX}undated.jsonl"
 
-    def put(self, objects: dict[str, RawObject]) -> None:
-        for uri, one in objects.items():
-            self[self.name(uri)][uri] = one
-        for name in set(map(self.name, objects)):
-            lines = [json.dumps(asdict(one)) + "\n" for one in self[name].values()]
-            self.lake.write(f"{self.folder}/{name}", "".join(lines).encode())
 
-    @staticmethod
-    def name(uri: str) -> str:
-        told = key_arrival(uri.split("/", 3)[3])
-        return f"{told:%Y-%m-%d}.jsonl" if told else "undated.jsonl"
+def read_index(lake: Bucket, keys: Iterable[str]) -> dict[str, RawObject]:
+    """What bronze holds, by URI, as these objects of the index tell it."""
+    lines = b"".join(content or b"" for content in side_by_side(lake.read, keys)).splitlines()
+    return {one.uri: one for one in (RawObject(**json.loads(line)) for line in lines)}
+
+
+def write_index(lake: Bucket, held: dict[str, RawObject], new: Iterable[str]) -> None:
+    """Write what bronze holds to those objects of the index that tell of the new raw objects."""
+    lines: dict[str, list[str]] = {index_key(uri): [] for uri in new}
+    for uri, one in held.items():
+        if index_key(uri) in lines:
+            lines[index_key(uri)].append(json.dumps(vars(one)) + "\n")
+    side_by_side(lambda key: lake.write(key, "".join(lines[key]).encode()), lines)
+
+
+def take_in(lake: Bucket, work: Work) -> None:
+    """Bring the objects in hand to bronze. Raises RuntimeError if one is not there afterwards."""
+    rows = judged_objects(lake.spark, list(work.objects.values()), lake.name).collect()
+    outcomes = {one.uri: one for one in (RawObject(**json.loads(row.outcome)) for row in rows)}
+    if lost := work.objects.keys() - outcomes.keys():
+        raise RuntimeError(f"Nothing became of {min(lost)}. The bookmark stays: start the job again.")
+    work.objects = outcomes
+    before = [work.held[uri] for uri in outcomes if uri in work.held]
+    for old in before:
+        if old.version != outcomes[old.uri].version:
+            work.days |= old.days.keys() | outcomes[old.uri].days.keys()
+    work.note(lake)
+    stale = {key for old in before for key in old.files}
+    lake.delete(stale.difference(*(one.files for one in outcomes.values())))
+    work.held |= outcomes
+    write_index(lake, work.held, outcomes)
 
 
 # --- Silver: typed, standardised, one row an event ----------------------------------------------------------
@@ -614,37 +563,22 @@ REBUILT = "rebuilt"  # in place of a run's id, where a day was computed anew fro
 
 
 def cleaned(events: DataFrame) -> DataFrame:
-    """Bronze rows, timed -> silver's columns and folders, and `delivery`, which orders copies of an event."""
-    moment = F.col("event_timestamp")
-    texts = {one.name for one in RAW_EVENT if one.dataType == TYPES["string"]}
+    """Bronze rows -> silver's columns, and `delivery`, which orders copies of an event."""
+    texts = {one.name for one in RAW_EVENT if one.name not in NUMBERS}
     typed = events.select(
-        moment,
-        *[
-            (standardised(F.col(name)) if name in texts else F.col(name)).alias(name)
-            for name in RAW_EVENT.names[1:]
-        ],
+        *[(standardised(name) if name in texts else F.col(name)).alias(name) for name in RAW_EVENT.names],
         "source_file",
         F.struct(*BY_MINUTE, "source_file").alias("delivery"),
     )
-    dated = typed.select("*", F.to_date(moment).alias("event_date"), F.hour(moment).alias("event_hour"))
-    return with_day_folders(dated.select("*", F.lpad("event_hour", 2, "0").alias("hour")))
+    moment = F.col("timestamp").cast("timestamp")  # Digits beyond microseconds are cut.
+    times = {"event_timestamp": moment, "event_date": F.to_date(moment), "event_hour": F.hour(moment)}
+    return typed.withColumns(times)
 
 
-def timed(events: DataFrame) -> DataFrame:
-    """Add the instant of each event; digits beyond microseconds are cut."""
-    return events.withColumn("event_timestamp", standardised(F.col("timestamp")).cast("timestamp"))
-
-
-def standardised(text: Column) -> Column:
+def standardised(name: str) -> Column:
     """As `read_field` does it."""
-    trimmed = F.btrim(text, F.lit(ASCII_WHITESPACE))
+    trimmed = F.btrim(name, F.lit(ASCII_WHITESPACE))
     return F.when((F.octet_length(trimmed) > 4) | ~F.lower(trimmed).isin(*NULL_TOKENS), trimmed)
-
-
-def with_day_folders(rows: DataFrame) -> DataFrame:
-    day = F.col("event_date").cast("string")
-    parts = {"year": day.substr(1, 4), "month": day.substr(6, 2), "day": day.substr(9, 2)}
-    return rows.select("*", *[part.alias(name) for name, part in parts.items()])
 
 
 def latest_versions(copies: DataFrame, silver: DataFrame) -> DataFrame:
@@ -656,26 +590,24 @@ def latest_versions(copies: DataFrame, silver: DataFrame) -> DataFrame:
     both = copies.select("*", F.when(F.lit(False), version).alias("known")).unionByName(
         silver.select("*", version.alias("known")), allowMissingColumns=True
     )
-    latest_first = Window.partitionBy(*IDENTITY).orderBy(
-        F.col("delivery").desc_nulls_last(), *[F.col(name).desc_nulls_last() for name in PAYLOAD]
-    )
+    order = [F.col(name).desc_nulls_last() for name in ("delivery", *PAYLOAD)]
+    latest_first = Window.partitionBy(*IDENTITY).orderBy(*order)
     all_copies = latest_first.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
     held = F.last("known", ignorenulls=True).over(all_copies).alias("held")
     ranked = both.select(*copies.columns, held, F.row_number().over(latest_first).alias("place"))
     return ranked.where("place = 1 AND delivery IS NOT NULL")
 
 
-def append_new_events(lake: Bucket, judged: DataFrame, work: Work) -> dict[str, Any]:
+def append_new_events(lake: Bucket, work: Work) -> dict[str, Any]:
     """Append what silver lacks to the run's own folders, but not on days that are to be rebuilt.
 
     Returns the numbers of events inserted and corrected, and the days of the latter: where silver has another
     version of an event, it is left to a rebuild to decide.
     """
-    copies = cleaned(judged.where("timestamp IS NOT NULL")).where(~is_of(work.days))
-    hours = {(day, hour) for one in work.objects.values() for day in one.hours for hour in one.hours[day]}
-    folders = tuple(f"{lake.root}/{EVENTS_CLEANED.day(day)}/hour={hour:02d}/" for day, hour in hours)
-    files = lake.files(EVENTS_CLEANED, {day for day, _ in hours} - work.days)
-    silver = lake.rows(EVENTS_CLEANED, [uri for uri in files if uri.startswith(folders)])
+    copies = cleaned(lake.events(work.objects.values())).where(~is_of(work.days))
+    hours = {(day, hour) for one in work.objects.values() for day in one.days for hour in one.days[day]}
+    folders = [f"{EVENTS_CLEANED.day(day)}/hour={hour:02d}" for day, hour in hours if day not in work.days]
+    silver = lake.rows(EVENTS_CLEANED, lake.files(folders))
     # Most events are later than any in silver. Of the others, by time alone first: it leaves few to compare.
     newest = silver.groupBy("event_date").agg(F.max("event_timestamp").alias("newest"))
     late = copies.join(F.broadcast(newest), "event_date").where("event_timestamp <= newest")
@@ -690,7 +622,7 @@ def append_new_events(lake: Bucket, judged: DataFrame, work: Work) -> dict[str, 
         F.count_if(is_conflict).alias("corrected"),
         F.concat_ws(" ", days).alias("days_in_conflict"),
     )
-    lake.append(EVENTS_CLEANED, events.where(is_new), run=work.run)
+    lake.append(EVENTS_CLEANED, events.where(is_new), work.run)
     return addition.get
 
 
@@ -698,15 +630,16 @@ def is_of(days: Iterable[str]) -> Column:
     return F.col("event_date").isin([date.fromisoformat(day) for day in days])
 
 
-def rebuild(lake: Bucket, index: Index, days: set[str]) -> None:
+def rebuild(lake: Bucket, days: set[str]) -> None:
     """Compute these days of silver anew from all that bronze has of them."""
-    held = side_by_side(lambda one: lake.objects(one.own_folder(EVENTS)), index.with_events_of(days))
-    bronze = lake.rows(EVENTS, [uri for objects in held for uri, *_ in objects])
-    copies = cleaned(timed(bronze)).where(is_of(days))
+    index = read_index(lake, [one["Key"] for one in lake.objects(INDEX)])
+    objects = [one for one in index.values() if days & one.days.keys()]
+    copies = cleaned(lake.events(objects)).where(is_of(days))
     events = latest_versions(copies, lake.rows(EVENTS_CLEANED, []))
-    tables = (EVENTS_CLEANED, EVENT_CUBE, DAILY_VISITORS)
-    side_by_side(lake.delete, [table.day(day) for table in tables for day in days])
-    lake.append(EVENTS_CLEANED, events, run=REBUILT)
+    lake.delete(
+        f"{table.day(day)}/" for table in (EVENTS_CLEANED, EVENT_CUBE, DAILY_VISITORS) for day in days
+    )
+    lake.append(EVENTS_CLEANED, events.repartition("event_date", "event_hour"), REBUILT)
 
 
 # --- Gold: a cube of hours, the visitors of days, and what is computed from them ----------------------------
@@ -716,19 +649,16 @@ UNCATEGORIZED = "uncategorized"
 
 def renew_cube(lake: Bucket, days: set[str], run: str) -> None:
     """Compute cube and visitors of these days anew, from what this run has in silver."""
-
     own = f"/run={run}/"
-    cube, visitors = lake.files(EVENT_CUBE, days), lake.files(DAILY_VISITORS, days)
-    stale = [uri.removeprefix(f"{lake.root}/") for uri in cube + visitors if own in uri]
-    side_by_side(lake.delete, stale)
-    silver = [uri for uri in lake.files(EVENTS_CLEANED, days) if own in uri]
-    events = lake.rows(EVENTS_CLEANED, silver).drop("run")
-    lake.append(EVENT_CUBE, with_day_folders(event_cube(events)), run=run)
+    lake.delete(f"{table.day(day)}{own}" for table in (EVENT_CUBE, DAILY_VISITORS) for day in days)
+    silver, visitors = (lake.files(map(table.day, days)) for table in (EVENTS_CLEANED, DAILY_VISITORS))
+    events = lake.rows(EVENTS_CLEANED, [key for key in silver if own in key]).drop("run")
+    lake.append(EVENT_CUBE, event_cube(events), run)
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns.names
-    known = lake.rows(DAILY_VISITORS, [uri for uri in visitors if own not in uri])  # Many more: they pass by.
+    known = lake.rows(DAILY_VISITORS, visitors)  # Many more: they pass by.
     seen_again = known.join(F.broadcast(seen), columns, "left_semi").select(*columns)
     new = seen.join(F.broadcast(seen_again), columns, "left_anti")
-    lake.append(DAILY_VISITORS, with_day_folders(new), run=run)
+    lake.append(DAILY_VISITORS, new, run)
     seen.unpersist()
 
 
@@ -739,7 +669,7 @@ def event_cube(events: DataFrame) -> DataFrame:
     return events.groupBy("event_date", "event_hour", "product_id", category, "event_type").agg(
         F.count("*").alias("event_count"),
         F.coalesce(F.sum("quantity"), F.lit(0)).cast("bigint").alias("quantity"),
-        exact_revenue(F.coalesce(revenue, F.lit(0))).alias("revenue"),
+        F.coalesce(revenue, F.lit(0)).cast("decimal(18,2)").alias("revenue"),
     )
 
 
@@ -766,7 +696,7 @@ def gold(source: str, columns: str) -> Callable[[Any], Any]:
 @gold("event_cube", "event_date date, event_hour int, total_revenue decimal(18,2), transaction_count bigint")
 def hourly_revenue(cube: DataFrame) -> DataFrame:
     purchases = cube.where(F.col("event_type") == "purchase").groupBy("event_date", "event_hour")
-    revenue = exact_revenue(F.sum("revenue"))
+    revenue = F.sum("revenue").cast("decimal(18,2)")
     return purchases.agg(revenue.alias("total_revenue"), F.sum("event_count").alias("transaction_count"))
 
 
@@ -781,32 +711,23 @@ def user_activity(visitors: DataFrame) -> DataFrame:  # Each visitor of a day is
     return visitors.groupBy("event_date").agg(users.alias("unique_users"), sessions.alias("unique_sessions"))
 
 
-@gold(
-    "event_cube",
-    "event_date date, product_id string, category string, "
-    "views bigint, add_to_carts bigint, purchases bigint",
-)
+COUNTED = {"views": "page_view", "add_to_carts": "add_to_cart", "purchases": "purchase"}
+COUNTS = "product_id string, category string, views bigint, add_to_carts bigint, purchases bigint"
+
+
+@gold("event_cube", f"event_date date, {COUNTS}")
 def product_counts(cube: DataFrame) -> DataFrame:
     """What the next two are computed from, so that no run reads the cube of all days. Not in the catalog."""
-
-    def number_of(event_type: str) -> Column:
-        return F.sum(F.when(F.col("event_type") == event_type, F.col("event_count")).otherwise(0))
-
-    return (
-        cube.where("product_id IS NOT NULL")
-        .groupBy("event_date", "product_id", "category")
-        .agg(
-            number_of("page_view").alias("views"),
-            number_of("add_to_cart").alias("add_to_carts"),
-            number_of("purchase").alias("purchases"),
-        )
-    )
+    counts = [
+        F.sum(F.expr(f"IF(event_type = '{kind}', event_count, 0)")).alias(name)
+        for name, kind in COUNTED.items()
+    ]
+    return cube.where("product_id IS NOT NULL").groupBy("event_date", "product_id", "category").agg(*counts)
 
 
 @gold(
     "product_counts",
-    "product_id string, category string, views bigint, add_to_carts bigint, purchases bigint, "
-    "view_to_cart_conversion decimal(10,4), view_to_purchase_conversion decimal(10,4), "
+    f"{COUNTS}, view_to_cart_conversion decimal(10,4), view_to_purchase_conversion decimal(10,4), "
     "cart_to_purchase_conversion decimal(10,4)",
 )
 def conversion_funnel(counts: DataFrame) -> DataFrame:
@@ -814,8 +735,7 @@ def conversion_funnel(counts: DataFrame) -> DataFrame:
         quotient = F.col(part).cast("decimal(19,0)") / F.col(whole).cast("decimal(19,0)")
         return F.when(F.col(whole) > 0, quotient.cast("decimal(10,4)"))
 
-    sums = [F.sum(name).alias(name) for name in ("views", "add_to_carts", "purchases")]
-    totals = counts.groupBy("product_id", "category").agg(*sums)
+    totals = counts.groupBy("product_id", "category").agg(*[F.sum(name).alias(name) for name in COUNTED])
     return totals.where("views + add_to_carts + purchases > 0").select(
         "*",
         ratio("add_to_carts", "views").alias("view_to_cart_conversion"),
@@ -835,54 +755,56 @@ def top_products(counts: DataFrame) -> DataFrame:
 TABLES |= {name: table for name, (table, *_) in GOLD.items() if name != "gold.product_counts"}
 
 
-def exact_revenue(total: Column) -> Column:
-    """A sum as decimal(18,2). One that does not fit stops the run: Spark would make it null."""
-    fits = total.cast("decimal(18,2)")
-    message = F.concat(F.lit("Revenue does not fit decimal(18,2): "), total.cast("string"))
-    return F.when(total.isNotNull() & fits.isNull(), F.raise_error(message)).otherwise(fits)
-
-
-def gold_object(name: str) -> str:
+def gold_key(name: str) -> str:
     """The one object that a gold table is."""
     return f"{name.replace('.', '/')}/{name}.parquet"
 
 
 def write_gold(lake: Bucket, days: set[str]) -> None:
     """Replace these days in the gold tables; all days of all of them where one of them is missing."""
-    paths = {name: gold_object(name) for name in GOLD}
-    before = dict(zip(paths, side_by_side(lake.read, paths.values()), strict=True))
+    before = dict(zip(GOLD, side_by_side(lake.read, map(gold_key, GOLD)), strict=True))
     if None in before.values():
-        counted = [uri for uri, *_ in lake.objects(EVENT_CUBE.location)]
-        days = days.union("-".join(re.findall(r"=(\d+)/", uri)[:3]) for uri in counted)
-    replaced = pa.array(map(date.fromisoformat, days), pa.date32())
+        cube_files = lake.files([EVENT_CUBE.location])
+        days = days.union("-".join(re.findall(r"=(\d+)/", key)[:3]) for key in cube_files)
+    is_kept = [("event_date", "not in", [date.fromisoformat(day) for day in days])]
 
-    def write(name: str) -> None:
-        table, source, compute = GOLD[name]
-        columns = table.columns
-        rows = compute(sources[source]).select(*columns.names).collect()
-        content = pa.Table.from_pylist([row.asDict() for row in rows], to_arrow_schema(columns))
+    def write(computed: tuple[str, DataFrame]) -> None:
+        name, rows = computed
+        columns = to_arrow_schema(GOLD[name][0].columns)
+        content, file = arrow_table(rows.select(*columns.names).collect(), columns), BytesIO()
         if before[name] and "event_date" in columns.names:
-            held = pq.read_table(BytesIO(before[name]), schema=content.schema)
-            kept = held.filter(pc.invert(pc.is_in(held["event_date"], replaced)))
+            kept = pq.read_table(BytesIO(before[name]), filters=is_kept, schema=columns)
             content = pa.concat_tables([kept, content])
-        file = BytesIO()
         pq.write_table(content, file, compression="zstd")
-        lake.write(paths[name], file.getvalue())
+        lake.write(gold_key(name), file.getvalue())
 
-    cube = lake.rows(EVENT_CUBE, lake.files(EVENT_CUBE, days)).persist()
-    sources = {
-        "event_cube": cube,
-        "daily_visitors": lake.rows(DAILY_VISITORS, lake.files(DAILY_VISITORS, days)),
-    }
-    side_by_side(write, [name for name, (_, source, _) in GOLD.items() if source in sources])
+    def write_all_from(**sources: DataFrame) -> None:
+        of_these = {name: one for name, one in GOLD.items() if one[1] in sources}
+        # Planned here: other threads would not plan with this session's settings.
+        side_by_side(write, [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()])
+
+    cube, visitors = (lake.rows(one, lake.files(map(one.day, days))) for one in (EVENT_CUBE, DAILY_VISITORS))
+    write_all_from(event_cube=cube.persist(), daily_visitors=visitors)
     cube.unpersist()
-    sources = {"product_counts": lake.spark.read.parquet(f"{lake.root}/{paths['gold.product_counts']}")}
-    side_by_side(write, [name for name, (_, source, _) in GOLD.items() if source in sources])
+    counts = "gold.product_counts"
+    write_all_from(product_counts=lake.rows(GOLD[counts][0], [gold_key(counts)]))
 
 
 # --- The run ------------------------------------------------------------------------------------------------
 
 NOTE = "_pending/run.json"
+SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",  # a sum that its type cannot hold stops the run
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    "spark.sql.maxConcurrentOutputFileWriters": "16",  # instead of sorting the rows by partition first
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # INT96, the default, has no statistics
+    # Spark's own committer moves a task's files when the task ends, and that is all. Glue's moves none.
+    "mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
 
 
 class TooManyRejected(Exception):
@@ -896,60 +818,48 @@ class Work:
     run: str  # the name of its folders
     objects: dict[str, RawObject]
     days: set[str]  # to compute anew from bronze
+    held: dict[str, RawObject]  # what bronze has of the days of arrival that concern the run
 
     def total(self, name: str) -> int:
         return sum(getattr(one, name) for one in self.objects.values())
 
     def note(self, lake: Bucket) -> None:
-        objects = [asdict(one) for one in self.objects.values()]
+        objects = [vars(one) for one in self.objects.values()]
         noted = {"run": self.run, "objects": objects, "days": sorted(self.days)}
         lake.write(NOTE, json.dumps(noted).encode())
 
 
-def find_work(lake: Bucket, index: Index, raw: Bucket, handed: set[str], compact_days: int) -> Work:
+def find_work(lake: Bucket, raw: Bucket, handed: set[str], compact_days: int) -> Work:
     """What the bookmark hands over, what bronze lacks or has otherwise, and what a killed run had in hand.
 
-    What bronze has of all these objects is deleted. Of those of the killed run that have expired meanwhile it
-    stays as it is, and their days are computed anew.
+    Of objects of the killed run that have expired meanwhile, bronze keeps what it has if that is whole, and
+    their days are computed anew.
     """
     listed, noted = list_raw_objects(raw), json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
     left = {one["uri"]: RawObject(**one) for one in noted["objects"]}
-    held = index.held(listed.keys() | left.keys())
-    if not held and not left and not lake.objects(index.folder) and lake.objects("bronze"):
+    held = read_index(lake, {index_key(uri) for uri in listed.keys() | left.keys()})
+    if not held and not left and lake.objects("bronze/") and not lake.objects(INDEX):
         raise RuntimeError(
-            f"{lake.root}/bronze was written by an older version of this job, which kept other records. To "
+            f"{lake.uri}/bronze was written by an older version of this job, which kept other records. To "
             "compute all tables anew from the raw objects, delete bronze/, silver/, gold/, _pending/ and "
             "_staging/ of this bucket, reset the job bookmark, and start the job."
         )
     new = {uri for uri, one in listed.items() if uri not in held or held[uri].version != one.version}
-    new |= listed.keys() & (handed | left.keys())
-    unreadable = {
-        uri for uri, is_there in zip(new, side_by_side(raw.is_object, new), strict=True) if not is_there
-    }
-    for uri in sorted(unreadable):
-        print(f"{uri} is left out: it has just been deleted, or Hadoop cannot open a key like this.")
-    objects = {uri: listed[uri] for uri in sorted(new - unreadable)}
+    objects = {uri: listed[uri] for uri in sorted(new | (listed.keys() & (handed | left.keys())))}
     run = noted.get("run") or next((one.id for one in objects.values()), REBUILT)
-    work = Work(run, objects, set(noted["days"]))
-    work.days.update(*(held[uri].days for uri in left.keys() & held.keys() - objects.keys()))
-    closed = [str(datetime.now(UTC).date() - timedelta(days=back + 1)) for back in range(compact_days)]
-    work.days.update(
-        day
-        for day in closed
-        if any(f"/run={REBUILT}/" not in uri for uri in lake.files(EVENTS_CLEANED, [day]))
-    )
+    days = set(noted["days"]).union(*(held[uri].days for uri in left.keys() & held.keys() - objects.keys()))
+    today = datetime.now(UTC).date()
+    for day in (str(today - timedelta(days=back + 1)) for back in range(compact_days)):
+        if any(f"/run={REBUILT}/" not in key for key in lake.files([EVENTS_CLEANED.day(day)])):
+            days.add(day)
     half_done = [one for uri, one in left.items() if uri in objects or uri not in held]
-    delete_bronze(lake, half_done)  # before the note that tells of them is replaced
-    if work.objects or work.days or left:
+    lake.delete(
+        one.file(table) for one in half_done for table in BRONZE
+    )  # before the note that names them goes
+    work = Work(run, objects, days, held)
+    if objects or days or left:
         work.note(lake)
-    delete_bronze(lake, [one for uri, one in held.items() if uri in objects])
     return work
-
-
-def delete_bronze(lake: Bucket, objects: list[RawObject]) -> None:
-    side_by_side(
-        lake.delete, {one.own_folder(table) for one in objects for table in (EVENTS, EVENTS_REJECTED)}
-    )
 
 
 def run(
@@ -961,15 +871,26 @@ def run(
 ) -> None:
     """Bring every layer up to date with the raw objects. Raises TooManyRejected at its end."""
     began, spark = monotonic(), glue_context.spark_session
-    configure(spark)
-    raw, lake = Bucket(spark, f"s3://{source_bucket}"), Bucket(spark, f"s3://{analytics_bucket}")
-    index = Index(lake)
-    work = find_work(lake, index, raw, handed_over(glue_context, source_bucket), compact_days)
-    judged = take_in(lake, index, work, began)
-    is_gold_whole = all(side_by_side(lake.is_object, map(gold_object, GOLD))) or not any(index.values())
+    for name, value in SETTINGS.items():
+        spark.conf.set(name, value)
+    spark.conf.set("spark.sql.shuffle.partitions", spark.sparkContext.defaultParallelism)
+    raw, lake = Bucket(spark, source_bucket), Bucket(spark, analytics_bucket)
+    work = find_work(lake, raw, handed_over(glue_context, raw), compact_days)
+    if work.objects:
+        take_in(lake, work)
+    lines, rejected = work.total("accepted") + work.total("rejected"), work.total("rejected")
+    newest = max((one.newest for one in work.objects.values()), default=0)
+    age = int(time()) - newest if newest else None
+    counts = {
+        "files": len(work.objects),
+        "rows_in": lines,
+        "accepted": lines - rejected,
+        "rejected": rejected,
+    }
+    summarise("bronze", began, **counts, newest_event_age_seconds=age)
+    is_gold_whole = all(side_by_side(lake.objects, map(gold_key, GOLD))) or not work.held
     if work.objects or work.days or not is_gold_whole:
-        refine(lake, index, work, judged)
-    rejected, lines = work.total("rejected"), work.total("lines")
+        refine(lake, work)
     if rejected * 100 > max_rejected_percent * lines:
         raise TooManyRejected(
             f"{rejected} of {lines} lines were rejected ({rejected / lines:.2%}), more than "
@@ -977,76 +898,32 @@ def run(
             "objects again, mended, or start the job with a higher percentage: until then each run reads "
             "them again."
         )
-    lake.delete(NOTE)
+    lake.delete([NOTE])
 
 
-def take_in(lake: Bucket, index: Index, work: Work, began: float) -> DataFrame:
-    """Bring the objects in hand to bronze; returns their lines, judged and timed."""
-    judged = timed(judged_lines(lake.spark, work.objects)).persist()
-    if work.objects:
-        write_bronze(lake, judged, work.objects)
-        for uri, before in index.held(work.objects).items():
-            work.days |= work.objects[uri].days_changed_since(before)
-        work.note(lake)
-        index.put(work.objects)
-    newest = max((one.newest for one in work.objects.values()), default=0)
-    summarise(
-        "bronze",
-        began,
-        files=len(work.objects),
-        rows_in=work.total("lines"),
-        accepted=work.total("accepted"),
-        rejected=work.total("rejected"),
-        newest_event_age_seconds=int(time()) - newest if newest else None,
-    )
-    return judged
-
-
-def refine(lake: Bucket, index: Index, work: Work, judged: DataFrame) -> None:
+def refine(lake: Bucket, work: Work) -> None:
     """Bring silver and gold up to date with what is in hand."""
     began = monotonic()
-    addition = append_new_events(lake, judged, work)
-    judged.unpersist()
+    addition = append_new_events(lake, work)
     if addition["days_in_conflict"]:
         work.days.update(addition["days_in_conflict"].split())
         work.note(lake)
     if work.days:
-        rebuild(lake, index, work.days)
+        rebuild(lake, work.days)
     added_to = {day for one in work.objects.values() for day in one.days} - work.days
-    summarise(
-        "silver",
-        began,
-        inserted=addition["inserted"],
-        corrected=addition["corrected"],
-        duplicates=work.total("accepted") - addition["inserted"] - addition["corrected"],
-        days_appended=sorted(added_to),
-        days_rebuilt=sorted(work.days),
-    )
+    inserted, corrected = addition["inserted"], addition["corrected"]
+    counts = {
+        "inserted": inserted,
+        "corrected": corrected,
+        "duplicates": work.total("accepted") - inserted - corrected,
+    }
+    summarise("silver", began, **counts, days_appended=sorted(added_to), days_rebuilt=sorted(work.days))
     began = monotonic()
     for days, owner in ((added_to, work.run), (work.days, REBUILT)):
         if days:
             renew_cube(lake, days, owner)
     write_gold(lake, added_to | work.days)
     summarise("gold", began, days=sorted(added_to | work.days))
-
-
-def configure(spark: SparkSession) -> None:
-    settings = {
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.ansi.enabled": "false",  # sums of hashes may overflow
-        "spark.sql.shuffle.partitions": str(spark.sparkContext.defaultParallelism),
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "1",  # Python gets one raw object at a time
-        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-        "spark.sql.inMemoryColumnarStorage.compressed": "false",
-        "spark.sql.maxConcurrentOutputFileWriters": "16",  # instead of sorting the rows by partition first
-        "spark.sql.parquet.compression.codec": "zstd",
-        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # INT96, the default, has no statistics
-        # Spark's own committer moves a task's files when the task ends, and that is all. Glue's moves none.
-        "mapreduce.fileoutputcommitter.algorithm.version": "2",
-        "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-    }
-    for name, value in settings.items():
-        spark.conf.set(name, value)
 
 
 def summarise(layer: str, began: float, **counts: Any) -> None:

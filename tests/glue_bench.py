@@ -41,9 +41,10 @@ class GlueBench:
             },
         )
 
-    def start(self, job: str) -> str:
-        """Start a run; returns its id."""
-        return str(self.glue.start_job_run(JobName=job)["JobRunId"])
+    def start(self, job: str, **arguments: str) -> str:
+        """Start a run; `arguments` are given as ARGUMENT="value". Returns its id."""
+        names = {f"--{name}": value for name, value in arguments.items()}
+        return str(self.glue.start_job_run(JobName=job, Arguments=names)["JobRunId"])
 
     def get(self, job: str, run_id: str) -> dict[str, Any]:
         return dict(self.glue.get_job_run(JobName=job, RunId=run_id)["JobRun"])

@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import BytesIO
 from itertools import product
 from random import Random
 
@@ -179,18 +180,23 @@ def test_job_and_witness_tell_the_same_of_any_key(seed: int) -> None:
 
 def cut_by_job(content: bytes) -> Delivered:
     """What the job takes from an object: lines, and None where something cannot be read."""
-    cut = list(capstone_etl.lines_of(memoryview(content)))
+    cut = list(capstone_etl.lines_of(BytesIO(content)))
     return Delivered([line for line in cut if line is not None], None in cut)
 
 
 def as_job(line: bytes) -> str:
-    return repr(capstone_etl.judge(line))
+    verdict = capstone_etl.judge(line)
+    if isinstance(verdict, str):
+        return repr(verdict)
+    *delivered, moment = verdict
+    return repr((tuple(delivered), moment.replace(tzinfo=None)))
 
 
 def as_witness(line: bytes) -> str:
-    """The reason, or the nine values as delivered; as text, in which 2 is not 2.00 and 1 is not true."""
+    """The reason, or the nine values as delivered and the time; as text, where 2 is not 2.00."""
     try:
-        return repr(parse_line(line).delivered)
+        event = parse_line(line)
+        return repr((event.delivered, event.identity.event_timestamp.replace(tzinfo=None)))
     except Rejected as rejection:
         return repr(rejection.reason)
 

@@ -119,13 +119,15 @@ def test_an_object_of_no_bytes_delivers_nothing() -> None:
         assert not any(expected_tables({EARLY: data}).tables.values())
 
 
-def test_a_truncated_object_delivers_its_complete_lines_and_one_rejected_row() -> None:
+def test_a_truncated_object_delivers_its_lines_the_unfinished_one_too_and_one_rejected_row() -> None:
     whole = zipped(*(VIEW | {"user_id": f"u_{number * 7919 % 10007}"} for number in range(20_000)))
     expected = expected_tables({EARLY: whole[: len(whole) // 2]})
     accepted = columns(expected, "bronze.events", "user_id")
     assert 1_000 < len(accepted) < 19_000
     assert accepted == [(f"u_{number * 7919 % 10007}",) for number in range(len(accepted))]
-    assert expected["bronze.events_rejected"] == [(None, "corrupt_file", EARLY, 2025, 11, 18)]
+    unfinished, corrupt = expected["bronze.events_rejected"]
+    assert unfinished[0].startswith('{"timestamp"') and unfinished[1] == "malformed_json"
+    assert corrupt == (None, "corrupt_file", EARLY, 2025, 11, 18)
 
 
 PACKED = gzip.compress(b"a\nb\nlast", mtime=0)
@@ -135,14 +137,15 @@ PACKED = gzip.compress(b"a\nb\nlast", mtime=0)
     ("data", "lines"),
     [
         (PACKED[:5], []),
-        (PACKED[:-1], [b"a", b"b"]),  # Nothing says any more whether the last line is whole.
-        (PACKED[:-8], [b"a", b"b"]),
+        (PACKED[:-1], [b"a", b"b", b"last"]),
+        (PACKED[:-8], [b"a", b"b", b"last"]),
+        (PACKED[:-10], [b"a", b"b", b"las"]),
         (PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:], [b"a", b"b", b"last"]),
         (PACKED[:-4] + b"\0\0\0\0", [b"a", b"b", b"last"]),
         (PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:] + PACKED, [b"a", b"b", b"last"]),
-        (PACKED + b"rubbish", [b"a", b"b"]),
-        (PACKED + PACKED[:-8], [b"a", b"b", b"lasta", b"b"]),
-        (PACKED + b"\x1f", [b"a", b"b"]),
+        (PACKED + b"rubbish", [b"a", b"b", b"last"]),
+        (PACKED + PACKED[:-8], [b"a", b"b", b"lasta", b"b", b"last"]),
+        (PACKED + b"\x1f", [b"a", b"b", b"last"]),
         (b"\x1f\x8b" + b"rubbish", []),
     ],
 )
@@ -155,7 +158,7 @@ def test_of_data_that_goes_bad_every_byte_before_counts() -> None:
     whole = b"".join(b"line %d\n" % number for number in range(100_000))
     begin = packing.compress(whole + b"unfinished") + packing.flush(zlib.Z_FULL_FLUSH)
     no_such_block = b"\x07"
-    assert read_object(begin + no_such_block + b"x" * 20_000) == (whole.splitlines(), True)
+    assert read_object(begin + no_such_block + b"x" * 20_000) == ([*whole.splitlines(), b"unfinished"], True)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +314,6 @@ def test_the_modification_decides_which_copy_is_newer_where_keys_do_not_tell() -
         encoded(VIEW).replace(b"u_1", b"\\ud800\\ud83d\\ude00"),
         encoded(VIEW).replace(b"u_1", b"\\\\\\ud800"),
         encoded(VIEW).replace(b"{", b'{"\\ud800": 1,'),
-        encoded(VIEW).replace(b"{", b'{"user_id": ["\\udfff"],'),
     ],
 )
 def test_what_is_not_strict_json_of_an_object_is_malformed(line: bytes) -> None:
@@ -613,12 +615,13 @@ def test_a_quantity_is_a_whole_number_however_it_is_spelled(spelling: bytes, qua
         (b'"1e"', None),
         (b"0", "0.00"),
         (b"-0.0", "0.00"),
-        (b"0e999999999999999999", "0.00"),
+        (b"0e999999999", "0.00"),
+        (b"0e9999999999", None),  # More digits than an exponent may have.
         (b"99999999.99", "99999999.99"),
         (b"0.1", "0.10"),
         (b"1.005", None),
         (b"29.98999999999999999999", None),
-        (b"0e" + b"9" * 5_000, "0.00"),
+        (b"0e" + b"9" * 5_000, None),
         (b"0." + b"0" * 5_000 + b"1e4999", "0.01"),
         (b"1e-3", None),
         (b"1e8", None),

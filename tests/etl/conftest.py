@@ -47,6 +47,7 @@ def spark(store: Store) -> Iterator[SparkSession]:
         builder = builder.config(name, value)
     # The JVM and the context take over what they find at their start.
     environment = {
+        **store.environment,
         "JAVA_HOME": java_home(),
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, RUNTIME))),  # of Python's workers
@@ -54,7 +55,8 @@ def spark(store: Store) -> Iterator[SparkSession]:
     }
     with mock.patch.dict(os.environ, environment):
         session = builder.getOrCreate()
-    yield session
+    with mock.patch.dict(os.environ, store.environment):  # for boto3 in the script
+        yield session
     session.stop()
 
 

@@ -4,8 +4,9 @@ For: what no test of the real job can afford, some thousand crashes in a second.
 `take_in` and `refine` of `glue_scripts/capstone_etl.py`: a change of the protocol is tried here first.
 Not for: what the steps compute. Here an event is a number, with a payload and a visitor.
 
-A store maps keys to rows. A key stands for a folder: rows appear in it file by file, and a run can die in
-between. Single objects (note, index, gold) are replaced at once, as a PUT does. What is new is told by the
+A store maps keys to rows. In silver, cube and visitors a key stands for a folder: rows appear in it file by
+file, and a run can die in between. Single objects (note, files of bronze, index, gold) are replaced at once,
+as a PUT does. What is new is told by the
 bookmark, unless Glue's reader fails, and by the listing against the index. Compaction, bookmark resets,
 expired raw objects and tables of gold that somebody deleted are drawn, too.
 """
@@ -25,7 +26,8 @@ RULES = {
     "run": "the note tells the run's name, and the next run goes on under it",
     "own rows": "cube and visitors come from all that the run has in silver, also from what a killed one had",
     "other visitors": "who is a visitor in another run's folder is none in this one's",
-    "bronze in part": "what a killed run may have written to bronze in part is deleted",
+    "half done": "what a killed run may have written to bronze is deleted, if it is not to stay",
+    "stale": "what bronze had of an object under another arrival, or what it has none of now, is deleted",
     "noted first": "it is deleted before another note takes the place of the one that names it",
     "note first": "the note is written before anything else is changed",
     "all of gold": "where one gold table is missing, all of them are computed from the whole cube",
@@ -53,12 +55,15 @@ class Raw(NamedTuple):
     arrival: int
     rows: tuple[Row, ...]
 
-    def of_day(self, day: int) -> list[Row]:
-        return sorted(row for row in self.rows if row.day == day)
-
     @property
     def days(self) -> set[int]:
         return {row.day for row in self.rows}
+
+    @property
+    def files(self) -> dict[str, list[Any]]:
+        """What it has in bronze: what was accepted, and of every other version something rejected."""
+        files = {"accepted": list(self.rows), "rejected": [self.version] if self.version % 2 else []}
+        return {name: rows for name, rows in files.items() if rows}
 
 
 class Store(dict[Key, Any]):
@@ -133,25 +138,28 @@ class World:
         def note() -> None:
             store.put(("note",), (run, work, set(days)))
 
-        def delete_from_bronze(objects: dict[int, Raw]) -> None:
-            for o, one in objects.items():
-                if o in work or o not in index:
-                    store.drop(("bronze", o, one.arrival))
-
         if self.without == "noted first":
             note()
-        if self.without != "bronze in part":
-            delete_from_bronze(left)
+        if self.without != "half done":
+            for o, one in left.items():
+                if o in work or o not in index:
+                    for name in ("accepted", "rejected"):
+                        store.drop(("bronze", o, one.arrival, name))
         if (work or days or left) and self.without != "note first":
             note()
-        delete_from_bronze(index)
         for o, one in work.items():
-            store.append(("bronze", o, one.arrival), one.rows)
+            for name, rows in one.files.items():
+                store.put(("bronze", o, one.arrival, name), rows)
         for o in work.keys() & index.keys():
-            held = index[o].days | work[o].days
-            days |= {day for day in held if index[o].of_day(day) != work[o].of_day(day)}
+            if index[o].version != work[o].version:
+                days |= index[o].days | work[o].days
         if work:
             note()
+        if self.without != "stale":
+            for o in work.keys() & index.keys():
+                for name in index[o].files:
+                    if (index[o].arrival, name) not in {(work[o].arrival, name) for name in work[o].files}:
+                        store.drop(("bronze", o, index[o].arrival, name))
         for o, one in work.items():
             store.put(("index", o), one)
         if work or days or self.lacks_gold:
@@ -190,8 +198,11 @@ class World:
 
     def rebuild(self, day: int) -> None:
         store = self.store
-        held = {(o, one.arrival): store.get(("bronze", o, one.arrival), ()) for o, one in self.index.items()}
-        copies = [((arrival, o), row) for (o, arrival), rows in held.items() for row in rows]
+        copies = [
+            ((one.arrival, o), row)
+            for o, one in self.index.items()
+            for row in store.get(("bronze", o, one.arrival, "accepted"), ())
+        ]
         for table in ("silver", "cube", "visitors"):
             for key, _ in store.below(table, day):
                 store.drop(key)
@@ -231,10 +242,10 @@ class World:
         """Raises AssertionError unless each layer is what follows from all that was delivered."""
         store, index = self.store, self.index
         assert index.items() >= self.raw.items(), "index"
-        bronze = {key[1:]: sorted(rows) for key, rows in store.below("bronze")}
-        assert bronze == {(o, one.arrival): sorted(one.rows) for o, one in index.items() if one.rows}, (
-            "bronze"
-        )
+        expected = {
+            (o, one.arrival, name): rows for o, one in index.items() for name, rows in one.files.items()
+        }
+        assert {key[1:]: rows for key, rows in store.below("bronze")} == expected, "bronze"
         events = latest(((one.arrival, o), row) for o, one in index.items() for row in one.rows).values()
         silver = sorted(row for _, rows in store.below("silver") for row in rows)
         assert [row[:3] for row in silver] == sorted(row[:3] for row in events), "silver"

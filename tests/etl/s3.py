@@ -24,7 +24,7 @@ from urllib.parse import quote, urlsplit
 from botocore.config import Config
 
 from local_aws.glue.spark import s3_on_s3a
-from local_aws.server import REQUESTS_PATH, running_server
+from local_aws.server import REQUESTS_PATH, LocalAws, environment_for, running_server
 
 OUTSIDE = "beside-the-gate"
 MODIFIED = "x-modified"
@@ -106,20 +106,25 @@ Content = dict[str, tuple[Listed, bytes]]
 class Store:
     """Buckets in the embedded S3."""
 
-    def __init__(self, endpoint_url: str, gate: Gate, client: Any) -> None:
-        self.endpoint_url = endpoint_url
+    def __init__(self, aws: LocalAws, gate: Gate, client: Any) -> None:
+        self.aws = aws
         self.gate = gate
         self.client = client
-        self._connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc)
+        self._connection = http.client.HTTPConnection(urlsplit(aws.endpoint_url).netloc)
 
     def another(self) -> Store:
         """The same store on a connection of its own, for another thread."""
-        return Store(self.endpoint_url, self.gate, self.client)
+        return Store(self.aws, self.gate, self.client)
 
     @property
     def spark_settings(self) -> dict[str, str]:
         """Settings for a Spark session whose s3:// is this store, by way of S3A and the gate."""
-        return s3_on_s3a(self.endpoint_url)
+        return s3_on_s3a(self.aws.endpoint_url)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points boto3 to this store, through the gate."""
+        return environment_for(self.aws.endpoint_url) | {"AWS_MAX_ATTEMPTS": "1"}
 
     def put(self, uri: str, content: bytes, modified: datetime | None = None) -> None:
         """Write an object: in a second of its own, unless it is to have been modified at another time."""
@@ -191,7 +196,7 @@ def running_store(folder: Path, buckets: Sequence[str] = ("raw", "lake")) -> Ite
             client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         gate = Gate(folder / "gate")
         gate.open()
-        yield Store(aws.endpoint_url, gate, client)
+        yield Store(aws, gate, client)
 
 
 def install() -> None:
