@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from local_aws.glue import archive, s3a
+from local_aws.glue import s3a
+from local_aws.glue.cache import CACHE_VARIABLE
 from local_aws.glue.spark import spark_jars
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(archive.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     return tmp_path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.glue import archive
+from local_aws.glue.cache import CACHE_VARIABLE
 from local_aws.glue.driver import end_of_process
 from local_aws.glue.spark import MEMORY_VARIABLE, class_path, java_options
 from local_aws.java import java_home
@@ -38,10 +39,10 @@ def test_the_jobs_own_java_options_come_last_and_so_win() -> None:
 def test_without_an_archive_java_starts_as_usual_and_with_one_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(archive.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     jars = class_path({})
     assert archive.archive_options(jars) == []
-    files = archive._archives(jars)
+    files = archive.archive_files(jars)
     for file in files:
         file.touch()
     shared, *_ = archive.archive_options(jars)

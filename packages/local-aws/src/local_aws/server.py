@@ -24,14 +24,13 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from local_aws.identity import ACCESS_KEY, DEFAULT_REGION, HOST, SECRET_KEY
+
 if TYPE_CHECKING:
     import boto3
 
 DEFAULT_PORT = 4566
-DEFAULT_REGION = "us-west-2"
 DEFAULT_STATE_DIR = Path(".local-aws")
-HOST = "127.0.0.1"
-ACCESS_KEY = SECRET_KEY = "test"
 
 EXIT_PORT_BUSY = 98
 """Exit code of the server process when its port is taken (EADDRINUSE)."""

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from local_aws.server import ACCESS_KEY, DEFAULT_REGION, SECRET_KEY
+from local_aws.identity import ACCESS_KEY, DEFAULT_REGION, SECRET_KEY
 
 
 class LocalSession(boto3.Session):

