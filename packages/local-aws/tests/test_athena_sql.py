@@ -6,6 +6,7 @@ Expected values follow Trino's documentation (https://trino.io/docs/current/) of
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from local_aws.athena.catalog import Catalog, Table, view_text
 from local_aws.athena.engine import Session
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.partitions import Location
-from local_aws.athena.results import Result
+from local_aws.athena.results import Result, read_page
 from local_aws.athena.storage import ObjectStore
 
 SALES = """
@@ -49,7 +50,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     def run_statement(sql: str) -> Result:
         store = ObjectStore(nothing, nothing, Path(folder))
         session = Session("shop", CatalogOfOneView(nothing), store, folder)
-        return statements.run(sql, [], session, "query-id", Location("results", ""))
+        result = statements.run(sql, [], session, "query-id", Location("results", ""))
+        if result.file is None:
+            return result
+        rows = read_page(result.file, 0, 1_000, is_csv=True).rows[1:]
+        result.file.unlink()
+        return replace(result, rows=rows)
 
     return run_statement
 
@@ -66,30 +72,38 @@ def sql_type(result: Result) -> str:
         ("-7 / 2", "-3", "integer"),
         ("-7 % 3", "-1", "integer"),
         ("CAST(7 AS bigint) / 2", "3", "bigint"),
-        ("7 / 2.0", "3.5", "decimal(12,1)"),
+        ("7 / 2.0", "3.5", "double"),
         ("7 / 2e0", "3.5", "double"),
-        ("1 / 3.0", "0.3", "decimal(12,1)"),
-        ("2.00 / 3", "0.67", "decimal(3,2)"),
-        ("-2.00 / 3", "-0.67", "decimal(3,2)"),
-        ("10.00 / 3.000", "3.333", "decimal(8,3)"),
+        ("1 / DECIMAL '3.0'", "0.3", "decimal(12,1)"),
+        ("DECIMAL '2.00' / 3", "0.67", "decimal(3,2)"),
+        ("DECIMAL '-2.00' / 3", "-0.67", "decimal(3,2)"),
+        ("DECIMAL '10.00' / DECIMAL '3.000'", "3.333", "decimal(8,3)"),
         ("CAST(1 AS decimal(38,10)) / 3", "0.3333333333", "decimal(38,10)"),
         ("CAST(5 AS decimal(10,0)) / 2", "3", "decimal(10,0)"),
-        ("100.0 * 1 / 3", "33.3", "decimal(14,1)"),
-        ("1.10 + 2.205", "3.305", "decimal(5,3)"),
-        ("1.10 * 2.205", "2.42550", "decimal(7,5)"),
-        ("round(2.345, 2)", "2.350", "decimal(5,3)"),
-        ("round(2.5)", "3", "decimal(2,0)"),
+        ("DECIMAL '100.0' * 1 / 3", "33.3", "decimal(14,1)"),
+        ("DECIMAL '1.10' + DECIMAL '2.205'", "3.305", "decimal(5,3)"),
+        ("DECIMAL '1.10' * DECIMAL '2.205'", "2.42550", "decimal(7,5)"),
+        ("round(DECIMAL '2.345', 2)", "2.350", "decimal(5,3)"),
+        ("round(DECIMAL '2.5')", "3", "decimal(2,0)"),
         ("round(-2.5e0)", "-3.0", "double"),
         ("CAST(2.5e0 AS bigint)", "3", "bigint"),
         ("CAST(-2.5e0 AS integer)", "-3", "integer"),
         ("CAST(2.5 AS integer)", "3", "integer"),
         ("CAST(2.345e0 AS decimal(10,2))", "2.35", "decimal(10,2)"),
-        ("ceil(2.1)", "3", "decimal(2,0)"),
+        ("ceil(DECIMAL '2.1')", "3", "decimal(2,0)"),
         ("1.0e10", "1.0E10", "double"),
         ("1e-5", "1.0E-5", "double"),
         ("1234567e0", "1234567.0", "double"),
         ("0.001e0", "0.001", "double"),
         ("1e0 / 0", "Infinity", "double"),
+        ("1.5", "1.5", "double"),
+        ("DECIMAL '1.23456'", "1.23456", "decimal(6,5)"),
+        ("CAST(1.23456 AS DECIMAL)", "1", "decimal(38,0)"),
+        ("CAST('1.5' AS DECIMAL)", "2", "decimal(38,0)"),
+        ("100.0 * 2 / 3", "66.66666666666667", "double"),
+        ("1 * 100.0 / 0", "Infinity", "double"),
+        ("ceil(5)", "5", "integer"),
+        ("sign(-2.5)", "-1.0", "double"),
         ("CAST(0.1 AS real)", "0.1", "float"),
         ("3000000000", "3000000000", "bigint"),
         ("bitwise_and(5, 3)", "1", "bigint"),
@@ -136,7 +150,7 @@ def test_numbers_have_trinos_types_scales_and_rounding(
             "timestamp with time zone",
         ),
         (
-            "timestamp '2025-01-05 10:11:12' AT TIME ZONE 'America/New_York'",
+            "CAST(timestamp '2025-01-05 10:11:12' AT TIME ZONE 'America/New_York' AS timestamp)",
             "2025-01-05 05:11:12.000",
             "timestamp",
         ),
@@ -176,10 +190,10 @@ def test_dates_and_times_have_trinos_types_and_text(
         ("strpos('abc', 'b')", "2"),
         ("length('héllo')", "5"),
         ("CAST('abc' AS varchar(2))", "ab"),
-        ("CAST(1.50 AS varchar)", "1.50"),
+        ("CAST(DECIMAL '1.50' AS varchar)", "1.50"),
         ("try_cast('x' AS integer)", None),
         ("try(1 / 0)", None),
-        ("try(1.0 / 0)", None),
+        ("try(DECIMAL '1.0' / 0)", None),
         ("if(1 > 2, 'x')", None),
         ("CASE WHEN true THEN 1 ELSE 2.5 END", "1.0"),
         ("element_at(ARRAY[1, 2], 3)", None),
@@ -190,6 +204,7 @@ def test_dates_and_times_have_trinos_types_and_text(
         ("transform(ARRAY[1, 2], x -> x * 2)", "[2, 4]"),
         ("filter(ARRAY[1, 2], x -> x > 1)", "[2]"),
         ("array_join(ARRAY['a', 'b'], '|')", "a|b"),
+        ("reduce(ARRAY[1, 2, 3], 0, (s, x) -> s + x, s -> s * 2)", "12"),
         ("array_position(ARRAY['a', 'b'], 'c')", "0"),
         ("slice(ARRAY[1, 2, 3, 4], 2, 2)", "[2, 3]"),
         ("repeat('a', 2)", "[a, a]"),
@@ -219,7 +234,7 @@ def test_functions_mean_what_they_mean_in_trino(run: Run, expression: str, value
         ("sum(revenue) / count(*)", "10.05", "decimal(38,2)"),
         ("sum(buys) / count(*)", "1", "bigint"),
         ("sum(revenue) / nullif(sum(buys) - 3, 0)", None, "decimal(38,2)"),
-        ("sum(CASE WHEN hour = 1 THEN 1 ELSE 0 END) * 100.0 / count(*)", "33.3", "decimal(23,1)"),
+        ("sum(CASE WHEN hour = 1 THEN 1 ELSE 0 END) * 100.0 / count(*)", "33.333333333333336", "double"),
         ("CAST(sum(buys) AS double) / sum(hour)", "1.0", "double"),
         ("round(CAST(sum(buys) AS decimal(18,4)) / 7, 2)", "0.4300", "decimal(19,4)"),
         ("avg(revenue) FILTER (WHERE hour = 2)", "20.10", "decimal(18,2)"),
@@ -295,12 +310,12 @@ def test_columns_are_named_as_athena_names_them(run: Run) -> None:
         ("SELECT 1 FROM sales WHERE hour = '1'",
          "TYPE_MISMATCH: line 1:27: Cannot apply operator: integer = varchar"),
         ("SELECT 1 FROM sales WHERE category IN (1)", "TYPE_MISMATCH: line 1:27: Cannot apply operator"),
-        ("SELECT sum(category) FROM sales", "TYPE_MISMATCH: Unexpected parameters"),
+        ("SELECT sum(category) FROM sales", "TYPE_MISMATCH: line 1:8: Unexpected parameters (varchar) for"),
         ("SELECT revenue / buys FROM sales", "DIVISION_BY_ZERO: Division by zero"),
         ("SELECT hour / 0 FROM sales", "DIVISION_BY_ZERO: Division by zero"),
         ("SELECT CAST(category AS integer) FROM sales", "INVALID_CAST_ARGUMENT: Cannot cast"),
-        ("SELECT no_such_function(hour) FROM sales", "FUNCTION_NOT_FOUND: Function 'no_such_function'"),
-        ("SELECT * FROM read_csv('/etc/passwd')", "FUNCTION_NOT_FOUND: line 1:15: Table function"),
+        ("SELECT no_such_function(hour) FROM sales", "FUNCTION_NOT_FOUND: line 1:8: Function 'no_such_function' not"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "FUNCTION_NOT_FOUND: line 1:15: Function 'read_csv' not"),
         ("SELECT (SELECT hour FROM sales)", "SUBQUERY_MULTIPLE_ROWS: Scalar sub-query"),
         ("SELECT 1 FROM sales WHERE", "SYNTAX_ERROR: line 1:21: mismatched input 'WHERE'"),
         ("SELEC 1", "SYNTAX_ERROR: line 1:7: mismatched input '1'"),
@@ -308,7 +323,7 @@ def test_columns_are_named_as_athena_names_them(run: Run) -> None:
         ("SELECT 1; SELECT 2", "SYNTAX_ERROR: Only one sql statement is allowed. Got 2"),
         ("DELETE FROM sales", "NOT_SUPPORTED: DELETE FROM is not supported by the embedded"),
         ("SELECT * FROM information_schema.tables", "NOT_SUPPORTED: line 1:15: information_schema"),
-        ("SELECT reduce(ARRAY[1], 0, (s, x) -> s + x, s -> s * 2)", "NOT_SUPPORTED: "),
+        ("SELECT reduce(ARRAY[1], 0, (s, x) -> s + x, s -> s * s)", "NOT_SUPPORTED: "),
         ("SELECT sum(hour * 9223372036854775807) FROM sales", "NUMERIC_VALUE_OUT_OF_RANGE"),
     ],
 )  # fmt: skip

@@ -91,6 +91,9 @@ _ENGINE_ERRORS: tuple[tuple[str, str, str], ...] = (
 def from_engine(error: duckdb.Error) -> QueryFailed:
     """The error of a statement that DuckDB refused or failed on."""
     text = str(error)
+    marked = re.search(r"athena:([A-Z_]+): (.*?)\|", text, re.DOTALL)  # One that a macro of ours raised.
+    if marked:
+        return QueryFailed(marked[1], marked[2])
     for pattern, code, message in _ENGINE_ERRORS:
         match = re.search(pattern, text)
         if match:

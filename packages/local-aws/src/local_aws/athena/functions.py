@@ -1,7 +1,7 @@
 """Functions that Trino and DuckDB name alike but define otherwise, or that only their names tell apart.
 
 Each rule changes one call in place; `RULES` says which node each is for. Whatever sqlglot translates rightly
-is not here, and what nobody translates fails when DuckDB does not know it.
+is not here. Which functions are served at all is in `names`; what needs SQL of its own in `macros`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,53 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
+from local_aws.athena import patterns
+from local_aws.athena.dialect import FUNCTION_NAME
 from local_aws.athena.errors import QueryFailed
-from local_aws.athena.inference import is_integer, type_of
-from local_aws.athena.trees import replace, with_modifiers, wrap
+from local_aws.athena.inference import (
+    INTEGER_DIGITS,
+    TEMPORAL_ORDER,
+    is_array,
+    is_binary,
+    is_decimal,
+    is_floating,
+    is_integer,
+    is_map,
+    is_text,
+    is_unknown,
+    is_year_month,
+    type_of,
+)
+from local_aws.athena.trees import call, replace, with_modifiers, wrap
 
 _RENAMED = {
-    "arrays_overlap": "list_has_any",
+    "array_distinct": "athena_distinct",
+    "array_except": "athena_except",
+    "array_intersect": "athena_intersect",
+    "array_max": "athena_array_max",
+    "array_min": "athena_array_min",
+    "array_remove": "athena_remove",
+    "array_union": "athena_union",
+    "arrays_overlap": "athena_overlap",
     "codepoint": "unicode",
+    "contains": "athena_contains",
     "every": "bool_and",
     "geometric_mean": "geomean",
     "is_finite": "isfinite",
     "is_infinite": "isinf",
+    "json_array_length": "athena_json_length",
+    "json_format": "athena_json_text",
+    "ngrams": "athena_ngrams",
+    "sha1": "sha1",
     "to_milliseconds": "epoch_ms",
+    "trim_array": "athena_trim_array",
+    "url_decode": "athena_url_decode",
+    "url_encode": "athena_url_encode",
     "yow": "isoyear",
 }
-"""Functions of Trino that sqlglot does not know, and DuckDB has under another name."""
+"""Functions of Trino that DuckDB, or a macro of ours, has under another name."""
 
+_MATCHES = {"all_match": "athena_all", "any_match": "athena_any", "none_match": "athena_none"}
 _EXTRACT_FIELDS = {
     "DOW": "ISODOW",
     "DAY_OF_WEEK": "ISODOW",
@@ -34,31 +65,24 @@ _EXTRACT_FIELDS = {
     "YOW": "ISOYEAR",
     "YEAR_OF_WEEK": "ISOYEAR",
 }
-_JODA_TO_STRFTIME = {
-    "yyyy": "%Y",
-    "yy": "%y",
-    "MMMM": "%B",
-    "MMM": "%b",
-    "MM": "%m",
-    "dd": "%d",
-    "EEEE": "%A",
-    "EEE": "%a",
-    "HH": "%H",
-    "hh": "%I",
-    "mm": "%M",
-    "ss": "%S",
-    "SSS": "%g",
-    "a": "%p",
-}
 _ISO_8601 = {
     exp.DType.DATE: "%Y-%m-%d",
     exp.DType.TIMESTAMP: "%Y-%m-%dT%H:%M:%S.%g",
     exp.DType.TIMESTAMPTZ: "%Y-%m-%dT%H:%M:%S.%gZ",
 }
+_WHITESPACE = "\t\n\v\f\r\x1c\x1d\x1e\x1f \u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2008\u2009\u200a"
 
 
-def _call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
-    return exp.Anonymous(this=name, expressions=list(arguments))
+def not_available(what: str, at: exp.Expr, instead: str = "") -> QueryFailed:
+    """The refusal of something that Athena does and the embedded one does not."""
+    advice = f"; use {instead}" if instead else ""
+    return QueryFailed("NOT_SUPPORTED", f"{what} is not available in the embedded AWS{advice}", at)
+
+
+def _type_needed(what: str, at: exp.Expr) -> QueryFailed:
+    return QueryFailed(
+        "NOT_SUPPORTED", f"the embedded Athena cannot tell the type of {what}; cast it to its type", at
+    )
 
 
 # --- Text ---
@@ -73,34 +97,133 @@ def _regexp_extract(node: exp.RegexpExtract) -> None:
 def _regexp_replace(node: exp.RegexpReplace) -> None:
     """Groups are `$1` in Trino and `\\1` in DuckDB."""
     replacement = node.args.get("replacement")
-    if isinstance(replacement, exp.Literal):
-        text = re.sub(r"\\(.)|\$(\d+)", lambda m: m.group(1) or f"\\{m.group(2)}", replacement.name)
-        node.set("replacement", exp.Literal.string(text))
+    if not isinstance(replacement, exp.Literal) or "${" in replacement.name:
+        raise not_available("regexp_replace with a function, an expression or a group by name", node, "$1")
+    text = re.sub(r"\\(.)|\$(\d+)", lambda m: m.group(1) or f"\\{m.group(2)}", replacement.name)
+    node.set("replacement", exp.Literal.string(text))
 
 
 def _split(node: exp.Split) -> None:
     if node.args.get("limit") is not None:
-        raise QueryFailed("NOT_SUPPORTED", "SPLIT with a limit is not served by the embedded Athena", node)
+        raise not_available("split with a limit", node, "regexp_extract")
+    if node.expression.is_string and not node.expression.name:
+        raise QueryFailed("INVALID_FUNCTION_ARGUMENT", "The delimiter may not be the empty string", node)
 
 
 def _split_part(node: exp.SplitPart) -> None:
-    """NULL beyond the last part; DuckDB gives an empty text."""
-    parts = _call("len", _call("str_split", node.this.copy(), node.args["delimiter"].copy()))
-    exists = exp.LTE(this=node.args["part_index"].copy(), expression=parts)
-    wrap(node, lambda inner: exp.Case(ifs=[exp.If(this=exists, true=inner)]))
+    """NULL beyond the last part; DuckDB gives an empty text, and counts from the end below 1."""
+    parts = (node.this, node.args["delimiter"], node.args["part_index"])
+    replace(node, call("athena_split_part", *parts))
+
+
+def _substring(node: exp.Substring) -> None:
+    """An empty text where the start lies outside of the text; DuckDB takes what it can get."""
+    start, length = node.args.get("start"), node.args.get("length")
+    if isinstance(start, exp.Literal) and int(start.name) > 0 and not length:
+        return
+    replace(node, call("athena_substr", *(part for part in (node.this, start, length) if part is not None)))
+
+
+def _trim(node: exp.Trim) -> None:
+    """All white space; DuckDB's takes spaces only."""
+    if node.expression is None:
+        node.set("expression", exp.Literal.string(_WHITESPACE))
+
+
+def _length(node: exp.Length) -> None:
+    if is_binary(type_of(node.this)):
+        replace(node, call("octet_length", node.this))
+
+
+def _levenshtein(node: exp.Levenshtein) -> None:
+    replace(node, call("athena_levenshtein", node.this, node.expression))
 
 
 def _format(node: exp.Format) -> None:
-    """Placeholders as in C and Java; DuckDB's FORMAT has others, its PRINTF these."""
-    replace(node, _call("printf", node.this, *node.expressions))
+    """Placeholders as in Java. DuckDB's PRINTF has them too, but takes texts only for %s."""
+    pattern, values = node.this, list(node.expressions)
+    if not pattern.is_string:
+        raise not_available("format with a pattern that is no literal", node, "concat")
+    letters = re.findall(r"%(?:%|[-0,]*\d*(?:\.\d+)?([a-zA-Z]))", pattern.name)
+    letters = [letter for letter in letters if letter]
+    kinds = {"s": is_text, "d": is_integer, "f": lambda t: is_floating(t) or is_decimal(t)}
+    if len(letters) != len(values) or pattern.name.count("$"):
+        raise not_available("format with other than one plain placeholder a value", node, "concat")
+    for letter, value in zip(letters, values, strict=True):
+        found = type_of(value)
+        if letter not in kinds or not (kinds[letter](found) or (letter == "s" and is_integer(found))):
+            type_name = found.sql("athena").lower()
+            raise not_available(f"format of {type_name} as %{letter}", node, "CAST(... AS varchar)")
+        if letter == "s" and not is_text(found):
+            value.replace(exp.cast(value.copy(), "VARCHAR"))
+        elif letter == "f":
+            value.replace(exp.cast(value.copy(), "DOUBLE"))
+    replace(node, call("printf", node.this, *node.expressions))
 
 
-def _json_extract_scalar(node: exp.JSONExtractScalar) -> None:
-    """NULL for an object or an array; DuckDB gives its text."""
-    kind = _call("json_type", node.this.copy(), node.expression.copy())
-    nested = [exp.Literal.string(name) for name in ("ARRAY", "OBJECT")]
-    is_scalar = exp.Not(this=exp.In(this=kind, expressions=nested))
-    wrap(node, lambda inner: exp.Case(ifs=[exp.If(this=is_scalar, true=exp.paren(inner, copy=False))]))
+def _concatenation(node: exp.DPipe | exp.Concat) -> None:
+    """Texts, arrays, binaries, or an array and an element; DuckDB would make texts of anything."""
+    operands = [node.left, node.right] if isinstance(node, exp.DPipe) else node.expressions
+    types = [type_of(operand) for operand in operands]
+    if isinstance(node, exp.DPipe) and is_array(types[0]) != is_array(types[1]) and not _any_unknown(types):
+        function = "list_append" if is_array(types[0]) else "list_prepend"
+        replace(node, call(function, node.left, node.right))
+    elif any(is_text(t) for t in types) and any(is_plain(t) for t in types):
+        names = ", ".join(t.sql("athena").lower() for t in types)
+        raise QueryFailed("TYPE_MISMATCH", f"Unexpected parameters ({names}) for function concat", node)
+
+
+def _any_unknown(types: list[exp.DataType]) -> bool:
+    return any(is_unknown(data_type) for data_type in types)
+
+
+def is_plain(data_type: exp.DataType) -> bool:
+    """Whether it is a number, a boolean, a date or a time."""
+    return data_type.this in (
+        *INTEGER_DIGITS,
+        exp.DType.DECIMAL,
+        exp.DType.DOUBLE,
+        exp.DType.FLOAT,
+        exp.DType.BOOLEAN,
+        *TEMPORAL_ORDER,
+    )
+
+
+def _sha1(node: exp.Anonymous) -> None:
+    replace(node, exp.Unhex(this=call("sha1", *node.expressions)))
+
+
+def _reverse(node: exp.Anonymous) -> None:
+    operand = type_of(node.expressions[0])
+    if is_unknown(operand):
+        raise _type_needed("what reverse turns around (text or array)", node)
+    node.set("this", "list_reverse" if is_array(operand) else "reverse")
+
+
+# --- JSON ---
+
+
+def _json_path(path: exp.Expr) -> exp.Expr:
+    """A path such as `$.a[0]["b c"]` as DuckDB spells it. Raises QueryFailed for any other."""
+    steps = re.compile(r"\.(\w+)|\[(\d+)\]|\[\"([^\"\\]*)\"\]")
+    text = path.name if path.is_string else ""
+    rest = steps.sub("", text)
+    if rest != "$":
+        raise not_available(
+            f"the JSON path {path.sql('athena')}", path, 'names, indices and quoted names: $.a[0]["b c"]'
+        )
+    keys = (f"[{m[2]}]" if m[2] else f'."{m[1] or m[3]}"' for m in steps.finditer(text))
+    return exp.Literal.string("$" + "".join(keys))
+
+
+def _json_extract(node: exp.Anonymous) -> None:
+    document, path = node.expressions
+    macro = "athena_json_scalar" if node.name.lower() == "json_extract_scalar" else "athena_json_extract"
+    replace(node, call(macro, document, _json_path(path)))
+
+
+def _json_parse(node: exp.ParseJSON) -> None:
+    replace(node, call("athena_json_parse", node.this))
 
 
 # --- Arrays and maps ---
@@ -111,48 +234,207 @@ def _array_position(node: exp.ArrayPosition) -> None:
     wrap(node, lambda inner: exp.Coalesce(this=inner, expressions=[exp.Literal.number(0)]))
 
 
+def _array_sort(node: exp.Expr) -> None:
+    if node.find(exp.Lambda):
+        raise not_available("array_sort with a comparison", node, "array_agg(... ORDER BY ...)")
+
+
+def _array_join(node: exp.ArrayToString) -> None:
+    """Without its NULLs; DuckDB gives NULL if there is nothing else."""
+    wrap(
+        node,
+        lambda inner: exp.Case(
+            ifs=[
+                exp.If(
+                    this=exp.Not(this=exp.Is(this=node.this.copy(), expression=exp.null())),
+                    true=exp.Coalesce(this=inner, expressions=[exp.Literal.string("")]),
+                )
+            ]
+        ),
+    )
+
+
 def _slice(node: exp.ArraySlice) -> None:
     """SLICE(array, start, length); DuckDB's third argument is the end."""
-    start, length = node.args["start"], node.args["end"]
-    last = exp.Sub(
-        this=exp.Add(this=exp.paren(start), expression=exp.paren(length)), expression=exp.Literal.number(1)
-    )
-    node.set("end", last)
+    replace(node, call("athena_slice", node.this, node.args["start"], node.args["end"]))
 
 
 def _repeat(node: exp.Repeat) -> None:
     """REPEAT(element, count) makes an array; DuckDB's repeats a text."""
     element = node.this
-    replace(node, _call("list_resize", exp.array(element.copy(), copy=False), node.args["times"], element))
+    replace(node, call("list_resize", exp.array(element.copy(), copy=False), node.args["times"], element))
 
 
 def _reduce(node: exp.Reduce) -> None:
-    """REDUCE's last function is often the identity; DuckDB has no place for it (any other is refused)."""
+    """REDUCE's last function is applied to the result: put in its place, as DuckDB has none for it."""
     finish = node.args.get("finish")
-    if isinstance(finish, exp.Lambda) and finish.this == finish.expressions[0]:
-        node.set("finish", None)
+    node.set("finish", None)
+    if isinstance(finish, exp.Lambda) and finish.this != finish.expressions[0]:
+        if sum(1 for _ in _uses(finish.this, finish.expressions[0].name)) != 1:
+            raise not_available("reduce whose last function uses its argument more than once", node)
+        wrap(node, lambda inner: _applied(finish, inner))
 
 
 def _cardinality(node: exp.ArraySize) -> None:
-    if type_of(node.this).this == exp.DType.MAP:
-        replace(node, _call("cardinality", node.this))
+    if is_map(type_of(node.this)):
+        replace(node, call("cardinality", node.this))
+
+
+def _subscript(node: exp.Bracket) -> None:
+    """`array[i]` and `map[key]` fail where there is nothing; element_at gives NULL."""
+    container, keys = type_of(node.this), node.expressions
+    if len(keys) != 1 or isinstance(keys[0], exp.Slice) or container.this == exp.DType.STRUCT:
+        _field(node, container)
+    elif is_map(container):
+        if not node.args.get("safe"):
+            replace(node, call("athena_value", node.this, keys[0]))
+    elif is_array(container):
+        macro = "athena_element" if node.args.get("safe") else "athena_subscript"
+        replace(node, call(macro, node.this, keys[0]))
+    elif node.args.get("safe"):
+        raise _type_needed("what element_at looks into (array or map)", node)
+    else:
+        raise _type_needed("what [] looks into (array or map)", node)
+
+
+def _field(node: exp.Bracket, container: exp.DataType) -> None:
+    """`row[1]`: the field at a place."""
+    keys = node.expressions
+    if len(keys) != 1 or not keys[0].is_int or container.this != exp.DType.STRUCT:
+        raise not_available("a subscript that is no number", node)
+    replace(node, call("struct_extract_at", node.this, keys[0]))
+
+
+def _row(node: exp.Struct) -> None:
+    """ROW(...) has fields field0, field1, ... until a cast names them."""
+    for index, part in enumerate(list(node.expressions)):
+        if not isinstance(part, exp.PropertyEQ):
+            name = exp.to_identifier(f"field{index}")
+            part.replace(exp.PropertyEQ(this=name, expression=part.copy()))
+
+
+def _uses(body: exp.Expr, name: str) -> list[exp.Expr]:
+    """The nodes of a lambda's body that stand for its parameter."""
+    found: list[exp.Expr] = []
+    for node in body.walk():
+        if not isinstance(node, exp.Identifier) or node.name.lower() != name.lower():
+            continue
+        holder = node.parent
+        if isinstance(holder, exp.Column) and node.arg_key == "this" and not holder.table:
+            found.append(holder)
+        elif not (isinstance(holder, exp.Dot | exp.Column | exp.PropertyEQ) and node.arg_key != "this"):
+            found.append(node)
+    return found
+
+
+def _applied(function: exp.Expr, *values: exp.Expr) -> exp.Expr:
+    """The body of a lambda with values in place of its parameters."""
+    if not isinstance(function, exp.Lambda):
+        raise not_available("a function that is not written as x -> ...", function)
+    body = exp.Paren(this=function.this.copy())
+    for parameter, value in zip(function.expressions, values, strict=True):
+        for use in _uses(body, parameter.name):
+            use.replace(value.copy())
+    return body
+
+
+def _over(variable: str, body: exp.Expr) -> exp.Lambda:
+    return exp.Lambda(this=body, expressions=[exp.to_identifier(variable)])
+
+
+def _matches(node: exp.Anonymous) -> None:
+    """ALL_MATCH, ANY_MATCH, NONE_MATCH: of what the function says of each element, NULLs included."""
+    replace(node, call(_MATCHES[node.name.lower()], call("list_transform", *node.expressions)))
+
+
+def _zip(node: exp.Anonymous) -> None:
+    """Rows of the arrays' elements, with Trino's names of their fields."""
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(f"field{index}"), expression=_at("e", index + 1))
+        for index in range(len(node.expressions))
+    ]
+    rows = call("list_zip", *node.expressions)
+    replace(node, call("list_transform", rows, _over("e", exp.Struct(expressions=fields))))
+
+
+def _zip_with(node: exp.Anonymous) -> None:
+    left, right, function = node.expressions
+    body = _applied(function, _at("e", 1), _at("e", 2))
+    replace(node, call("list_transform", call("list_zip", left, right), _over("e", body)))
+
+
+def _at(variable: str, index: int) -> exp.Expr:
+    return call("struct_extract", exp.to_identifier(variable), exp.Literal.number(index))
+
+
+def _map_function(node: exp.Anonymous) -> None:
+    """MAP_FILTER, TRANSFORM_KEYS, TRANSFORM_VALUES: over the map's entries."""
+    name, (whole, function) = node.name.lower(), node.expressions
+    key, value = (
+        call("struct_extract", exp.to_identifier("e"), exp.Literal.string(n)) for n in ("key", "value")
+    )
+    body = _applied(function, key, value)
+    if name == "map_filter":
+        entries = call("list_filter", call("map_entries", whole), _over("e", body))
+    else:
+        pair = (body, value) if name == "transform_keys" else (key, body)
+        entries = call("list_transform", call("map_entries", whole), _over("e", _entry(*pair)))
+    replace(node, call("map_from_entries", entries))
+
+
+def _entry(key: exp.Expr, value: exp.Expr) -> exp.Struct:
+    return exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(name), expression=part)
+            for name, part in (("key", key), ("value", value))
+        ]
+    )
 
 
 def _map_aggregate(node: exp.Anonymous) -> None:
     """MAP_AGG as a list of entries, collected with the FILTER and OVER of the MAP_AGG."""
-    entry = exp.Struct(
-        expressions=[
-            exp.PropertyEQ(this=exp.to_identifier(name), expression=argument)
-            for name, argument in zip(("key", "value"), node.expressions, strict=True)
-        ]
-    )
     whole = with_modifiers(node)
+    entry = _entry(*node.expressions)
     node.set("this", "list")
     node.set("expressions", [entry])
-    wrap(whole, lambda inner: _call("map_from_entries", inner))
+    wrap(whole, lambda inner: call("map_from_entries", inner))
+
+
+def _sequence(node: exp.GenerateSeries) -> None:
+    """SEQUENCE: down as well as up; months are added to the start, so the 31st stays the last of its month."""
+    start, stop, step = node.args["start"], node.args["end"], node.args.get("step")
+    moment = type_of(start).this
+    if moment not in TEMPORAL_ORDER:
+        replace(node, call("athena_sequence", *(part for part in (start, stop, step) if part is not None)))
+        return
+    if step is not None and is_year_month(type_of(step)):
+        series = call("athena_month_sequence", start, stop, call("athena_months", step))
+    elif step is not None:
+        series = call("athena_time_sequence", start, stop, step)
+    else:
+        days = call("date_diff", exp.Literal.string("day"), start.copy(), stop.copy())
+        sign = exp.Case(
+            ifs=[
+                exp.If(this=exp.LT(this=days, expression=exp.Literal.number(0)), true=exp.Literal.number(-1))
+            ],
+            default=exp.Literal.number(1),
+        )
+        series = call("generate_series", start, stop, call("to_days", sign))
+    replace(node, exp.cast(series, "ARRAY<DATE>") if moment == exp.DType.DATE else series)
 
 
 # --- Dates ---
+
+
+def require_time(node: exp.Expr, operand: exp.Expr) -> None:
+    """Raises QueryFailed (TYPE_MISMATCH) where a function of dates is given a text."""
+    if is_text(type_of(operand)):
+        name = node.meta.get(FUNCTION_NAME, node.key)
+        raise QueryFailed(
+            "TYPE_MISMATCH",
+            f"Unexpected parameters (varchar) for function {name}. Expected: a date or a timestamp",
+            node,
+        )
 
 
 def _extract(node: exp.Extract) -> None:
@@ -163,70 +445,264 @@ def _extract(node: exp.Extract) -> None:
 
 def _date_difference(node: exp.DateDiff) -> None:
     """DATE_DIFF counts the whole units that passed, as DuckDB's DATE_SUB does, not the boundaries crossed."""
+    for operand in (node.this, node.expression):
+        require_time(node, operand)
     unit = exp.Literal.string(node.args["unit"].name.lower())
-    replace(node, _call("date_sub", unit, node.expression, node.this))
+    replace(node, call("date_sub", unit, node.expression, node.this))
 
 
-def _strftime_pattern(joda: str) -> str:
-    """A Joda pattern as one for strftime; quoted text stays as it is."""
-
-    def translate(match: re.Match[str]) -> str:
-        if match.group("text") is not None:
-            return match.group("text").replace("%", "%%") or "'"
-        return _JODA_TO_STRFTIME[match.group("letters")]
-
-    known = "|".join(sorted(_JODA_TO_STRFTIME, key=len, reverse=True))
-    return re.sub(f"'(?P<text>[^']*)'|(?P<letters>{known})", translate, joda)
+def _date_parse(node: exp.Anonymous) -> None:
+    """Trino's has milliseconds; finer ones are cut off."""
+    parsed = call("strptime", node.expressions[0], patterns.from_mysql(node.expressions[1], parsing=True))
+    replace(node, call("date_trunc", exp.Literal.string("millisecond"), parsed))
 
 
-# --- Others ---
+def _parse_datetime(node: exp.Anonymous) -> None:
+    parsed = call("strptime", node.expressions[0], patterns.from_joda(node.expressions[1], parsing=True))
+    replace(node, exp.AtTimeZone(this=parsed, zone=exp.Literal.string("UTC")))
+
+
+def _date_format(node: exp.Anonymous) -> None:
+    translate = patterns.from_mysql if node.name.lower() == "date_format" else patterns.from_joda
+    moment, pattern = node.expressions
+    if type_of(moment).this == exp.DType.TIMESTAMPTZ:
+        moment = exp.cast(moment, "TIMESTAMP")
+    replace(node, call("strftime", moment, translate(pattern)))
+
+
+def _to_iso8601(node: exp.Anonymous) -> None:
+    moment = node.expressions[0]
+    if type_of(moment).this not in _ISO_8601:
+        raise _type_needed("what to_iso8601 shows", node)
+    pattern = exp.Literal.string(_ISO_8601[type_of(moment).this])
+    if type_of(moment).this == exp.DType.TIMESTAMPTZ:
+        moment = exp.cast(moment, "TIMESTAMP")
+    replace(node, call("strftime", moment, pattern))
+
+
+def _from_unixtime(node: exp.Anonymous) -> None:
+    """Seconds, rounded to milliseconds; with a zone, the wall clock's time there."""
+    seconds, *zone = node.expressions
+    if len(zone) > 1:
+        raise not_available("from_unixtime with hours and minutes", node, "date_add")
+    if not is_integer(type_of(seconds)):
+        milliseconds = exp.Mul(this=exp.paren(seconds.copy()), expression=exp.Literal.number(1000))
+        seconds = exp.Div(
+            this=exp.Round(this=milliseconds), expression=exp.cast(exp.Literal.number(1000), "DOUBLE")
+        )
+    moment = call("to_timestamp", seconds)
+    if not zone:
+        replace(node, moment)
+        return
+    _require_local_use(node)
+    replace(node, exp.AtTimeZone(this=moment, zone=zone[0]))
+
+
+def _at_time_zone(node: exp.AtTimeZone) -> None:
+    """Trino reads a TIMESTAMP as UTC and shows it in the zone; DuckDB would read it as being in the zone."""
+    _require_local_use(node)
+    node.set("this", exp.cast(node.this, "TIMESTAMPTZ"))
+
+
+def _at_timezone(node: exp.Anonymous) -> None:
+    _require_local_use(node)
+    zoned = exp.cast(node.expressions[0], "TIMESTAMPTZ")
+    replace(node, exp.AtTimeZone(this=zoned, zone=node.expressions[1]))
+
+
+_LOCAL_USES = frozenset(
+    [
+        "date",
+        "date_format",
+        "day",
+        "day_of_month",
+        "day_of_week",
+        "day_of_year",
+        "dow",
+        "doy",
+        "extract",
+        "format_datetime",
+        "hour",
+        "last_day_of_month",
+        "millisecond",
+        "minute",
+        "month",
+        "quarter",
+        "second",
+        "week",
+        "week_of_year",
+        "year",
+        "year_of_week",
+        "yow",
+    ]
+)
+
+
+def _require_local_use(node: exp.Expr) -> None:
+    """Raises QueryFailed where a moment in a zone is shown or compared: its zone would be lost.
+
+    Taken are its parts (hour, date_format), and casts to DATE and TIMESTAMP.
+    """
+    user = node.parent
+    while isinstance(user, exp.Paren | exp.TimestampTrunc | exp.DateTrunc):
+        user = user.parent
+    is_cast = isinstance(user, exp.Cast) and user.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP)
+    if not is_cast and (user is None or user.meta.get(FUNCTION_NAME) not in _LOCAL_USES):
+        raise not_available(
+            "a timestamp in a time zone of its own", node, "CAST(... AS timestamp) of it, or its parts"
+        )
+
+
+def _of_utc(node: exp.Expr) -> None:
+    """FROM_ISO8601_TIMESTAMP keeps the offset of its text; only UTC can be kept here."""
+    node.set("this", call("athena_utc_text", node.this.copy()))
+
+
+def _iso_date(node: exp.Expr) -> None:
+    node.set("this", call("athena_date_text", node.this.copy()))
+
+
+# --- Aggregates and others ---
 
 
 def _approximate_quantile(node: exp.ApproxQuantile) -> None:
     """APPROX_PERCENTILE of integers is one of them in Trino and a DOUBLE in DuckDB."""
-    if is_integer(type_of(node.this)) and not isinstance(node.args["quantile"], exp.Array):
-        wrap(with_modifiers(node), lambda whole: exp.cast(exp.Round(this=whole), "BIGINT"))
+    if node.args.get("weight") is not None:
+        raise not_available("approx_percentile with weights", node, "sum(weight) OVER (ORDER BY x)")
+    operand, quantile = node.this, node.args["quantile"]
+    if is_decimal(type_of(operand)):
+        operand = exp.cast(operand, "DOUBLE")
+    is_list = isinstance(quantile, exp.Array)
+    plain = call("approx_quantile", operand, exp.cast(quantile, "ARRAY<REAL>" if is_list else "REAL"))
+    replace(node, plain)
+    if is_integer(type_of(operand)):
+        wrap(
+            with_modifiers(plain),
+            lambda whole: (
+                exp.cast(whole, "ARRAY<BIGINT>") if is_list else exp.cast(exp.Round(this=whole), "BIGINT")
+            ),
+        )
+
+
+def _by_extreme(node: exp.ArgMax | exp.ArgMin) -> None:
+    """MAX_BY(x, y) is the x of the greatest y even if it is NULL; DuckDB's passes NULLs over."""
+    if node.args.get("count") is not None:
+        raise not_available("max_by and min_by of several rows", node, "row_number() OVER (ORDER BY ...)")
+    name = "arg_max_null" if isinstance(node, exp.ArgMax) else "arg_min_null"
+    replace(node, call(name, node.this, node.expression))
+
+
+def _null_for_nan(node: exp.Expr) -> None:
+    """Of too few rows: NULL; DuckDB gives NaN."""
+    wrap(with_modifiers(node), lambda whole: exp.Nullif(this=whole, expression=call("nan")))
+
+
+def _bigint(node: exp.Expr) -> None:
+    wrap(with_modifiers(node), lambda whole: exp.cast(whole, "BIGINT"))
+
+
+def _as_operand(node: exp.Expr) -> None:
+    """CEIL, FLOOR, SIGN and TRUNCATE keep the type of their number; DuckDB makes a DOUBLE or a TINYINT of it."""
+    if is_integer(type_of(node.this)) or is_floating(type_of(node.this)):
+        target = type_of(node.this).copy()
+        wrap(node, lambda inner: exp.cast(inner, target))
+
+
+def _random(node: exp.Rand) -> None:
+    if node.this is not None:
+        raise not_available("random with bounds", node, "floor(random() * n)")
 
 
 def _type_name(node: exp.Typeof) -> None:
-    wrap(node, lambda inner: exp.Lower(this=inner))
+    """The type as Trino infers it."""
+    found = type_of(node.this)
+    if is_unknown(found):
+        raise _type_needed("what typeof looks at", node)
+    name = found.sql("athena").lower().replace(", ", ",")
+    if node.this.is_string:
+        name = f"varchar({len(node.this.name)})"
+    elif found.this == exp.DType.TIMESTAMP:
+        name = "timestamp(3)"
+    elif found.this == exp.DType.TIMESTAMPTZ:
+        name = "timestamp(3) with time zone"
+    replace(node, exp.Literal.string(name))
 
 
 def _by_name(node: exp.Anonymous) -> None:
     """Functions that sqlglot passes through under their own name."""
-    name, arguments = node.name.lower(), node.expressions
-    if name == "at_timezone" and len(arguments) == 2:
-        zoned = exp.cast(arguments[0], "TIMESTAMPTZ")
-        replace(node, exp.AtTimeZone(this=zoned, zone=arguments[1]))
-    elif name == "format_datetime" and len(arguments) == 2 and arguments[1].is_string:
-        pattern = exp.Literal.string(_strftime_pattern(arguments[1].name))
-        replace(node, _call("strftime", arguments[0], pattern))
-    elif name == "to_iso8601" and len(arguments) == 1 and type_of(arguments[0]).this in _ISO_8601:
-        pattern = exp.Literal.string(_ISO_8601[type_of(arguments[0]).this])
-        replace(node, _call("strftime", arguments[0], pattern))
-    elif name == "millisecond" and len(arguments) == 1:  # Of the second; DuckDB's holds the seconds too.
-        wrap(node, lambda inner: exp.Mod(this=inner, expression=exp.Literal.number(1000)))
-    elif name == "map_agg" and len(arguments) == 2:
-        _map_aggregate(node)
+    name = node.name.lower()
+    if name in _BY_NAME:
+        _BY_NAME[name](node)
     elif name in _RENAMED:
         node.set("this", _RENAMED[name])
 
 
+def _millisecond(node: exp.Anonymous) -> None:
+    """Of the second; DuckDB's holds the seconds too."""
+    wrap(node, lambda inner: exp.Mod(this=inner, expression=exp.Literal.number(1000)))
+
+
+def _to_base(node: exp.Anonymous) -> None:
+    wrap(node, lambda inner: exp.Lower(this=inner))
+
+
+def _current_timezone(node: exp.CurrentTimezone) -> None:
+    replace(node, exp.Literal.string("UTC"))
+
+
+_BY_NAME: dict[str, Callable[[exp.Anonymous], None]] = {
+    **dict.fromkeys(_MATCHES, _matches),
+    **dict.fromkeys(("date_format", "format_datetime"), _date_format),
+    **dict.fromkeys(("json_extract", "json_extract_scalar"), _json_extract),
+    **dict.fromkeys(("map_filter", "transform_keys", "transform_values"), _map_function),
+    "at_timezone": _at_timezone,
+    "date_parse": _date_parse,
+    "from_unixtime": _from_unixtime,
+    "map_agg": _map_aggregate,
+    "millisecond": _millisecond,
+    "parse_datetime": _parse_datetime,
+    "reverse": _reverse,
+    "sha1": _sha1,
+    "to_base": _to_base,
+    "to_iso8601": _to_iso8601,
+    "zip": _zip,
+    "zip_with": _zip_with,
+}
+
 RULES: dict[type[exp.Expr], Callable[..., None]] = {
+    **dict.fromkeys((exp.ArgMax, exp.ArgMin), _by_extreme),
+    **dict.fromkeys((exp.BitwiseAndAgg, exp.BitwiseOrAgg), _bigint),
+    **dict.fromkeys((exp.Ceil, exp.Floor, exp.Sign, exp.Trunc), _as_operand),
+    **dict.fromkeys((exp.Corr, exp.RegrSlope, exp.RegrIntercept), _null_for_nan),
+    **dict.fromkeys((exp.DPipe, exp.Concat), _concatenation),
     exp.Anonymous: _by_name,
     exp.ApproxQuantile: _approximate_quantile,
     exp.ArrayPosition: _array_position,
     exp.ArraySize: _cardinality,
     exp.ArraySlice: _slice,
+    exp.ArraySort: _array_sort,
+    exp.ArrayToString: _array_join,
+    exp.AtTimeZone: _at_time_zone,
+    exp.Bracket: _subscript,
+    exp.CurrentTimezone: _current_timezone,
     exp.DateDiff: _date_difference,
     exp.Extract: _extract,
     exp.Format: _format,
-    exp.JSONExtractScalar: _json_extract_scalar,
+    exp.FromISO8601Date: _iso_date,
+    exp.FromISO8601Timestamp: _of_utc,
+    exp.GenerateSeries: _sequence,
+    exp.Length: _length,
+    exp.Levenshtein: _levenshtein,
+    exp.ParseJSON: _json_parse,
+    exp.Rand: _random,
     exp.Reduce: _reduce,
     exp.RegexpExtract: _regexp_extract,
     exp.RegexpReplace: _regexp_replace,
     exp.Repeat: _repeat,
     exp.Split: _split,
     exp.SplitPart: _split_part,
+    exp.Struct: _row,
+    exp.Substring: _substring,
+    exp.Trim: _trim,
     exp.Typeof: _type_name,
 }

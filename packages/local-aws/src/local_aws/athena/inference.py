@@ -15,6 +15,9 @@ INTEGER_DIGITS = {exp.DType.TINYINT: 3, exp.DType.SMALLINT: 5, exp.DType.INT: 10
 NUMERIC_ORDER = (*INTEGER_DIGITS, exp.DType.DECIMAL, exp.DType.FLOAT, exp.DType.DOUBLE)
 TEMPORAL_ORDER = (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ)
 
+YEAR_TO_MONTH = exp.DataType.build("INTERVAL YEAR TO MONTH", dialect="trino")
+_MONTH_UNITS = ("YEAR", "QUARTER", "MONTH")
+
 _BIGINT_FUNCTIONS = (
     exp.BitwiseAnd,
     exp.BitwiseOr,
@@ -52,18 +55,18 @@ class TrinoTypes(TypeAnnotator):
         return common_type(left, right) or super()._maybe_coerce(type1, type2)
 
     def _annotate_literal(self, expression: exp.Literal) -> exp.Literal:
-        """A number with a decimal point is a DECIMAL in Trino, and with an exponent a DOUBLE."""
+        """A number with a decimal point is a DOUBLE for Athena, as is one with an exponent.
+
+        Trino made a DECIMAL of the first only once it had lost `parse-decimal-literals-as-double` (release
+        428); Athena asks for DECIMAL '0.12' where one is meant ("Considerations for data types").
+        """
         super()._annotate_literal(expression)
-        text = expression.name
         if expression.is_string:
             return expression
-        if expression.is_int:
-            if abs(int(text)) > 2**31 - 1:
-                self._set_type(expression, exp.DType.BIGINT)
-        elif "e" not in text.lower():
-            whole, _, fraction = text.partition(".")
-            digits = max(len(whole.lstrip("0")) + len(fraction), 1)
-            self._set_type(expression, decimal_type(digits, len(fraction)))
+        if not expression.is_int:
+            self._set_type(expression, exp.DType.DOUBLE)
+        elif abs(int(expression.name)) > 2**31 - 1:
+            self._set_type(expression, exp.DType.BIGINT)
         return expression
 
 
@@ -86,6 +89,31 @@ def is_integer(data_type: exp.DataType) -> bool:
 
 def is_decimal(data_type: exp.DataType) -> bool:
     return data_type.this == exp.DType.DECIMAL
+
+
+def is_text(data_type: exp.DataType) -> bool:
+    return data_type.this in exp.DataType.TEXT_TYPES
+
+
+def is_array(data_type: exp.DataType) -> bool:
+    return data_type.this in (exp.DType.ARRAY, exp.DType.LIST)
+
+
+def is_map(data_type: exp.DataType) -> bool:
+    return data_type.this == exp.DType.MAP
+
+
+def is_interval(data_type: exp.DataType) -> bool:
+    return data_type.this == exp.DType.INTERVAL or is_year_month(data_type)
+
+
+def is_binary(data_type: exp.DataType) -> bool:
+    return data_type.this in (exp.DType.VARBINARY, exp.DType.BINARY)
+
+
+def is_year_month(data_type: exp.DataType) -> bool:
+    """Whether it is Trino's interval of months, not that of milliseconds."""
+    return data_type == YEAR_TO_MONTH
 
 
 def is_exact(data_type: exp.DataType) -> bool:
@@ -122,6 +150,12 @@ def _arithmetic(annotator: TypeAnnotator, node: exp.Binary) -> exp.Expr:
         )
     if left.this in NUMERIC_ORDER and right.this in NUMERIC_ORDER:
         return annotator._set_type(node, common_type(left, right))
+    for operand, other in ((left, right), (right, left)):
+        if is_year_month(operand) and (other.this in NUMERIC_ORDER or is_year_month(other)):
+            return annotator._set_type(node, YEAR_TO_MONTH.copy())
+    for operand, other in ((left, right), (right, left)):
+        if operand.this in TEMPORAL_ORDER and is_interval(other):
+            return annotator._set_type(node, operand)
     if isinstance(node, exp.Div):
         return annotator._set_type(node, exp.DType.UNKNOWN)
     return annotator._annotate_binary(node)
@@ -169,12 +203,124 @@ def _as_operand(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
     return annotator._set_type(node, type_of(node.this))
 
 
+def _interval(annotator: TypeAnnotator, node: exp.Interval) -> exp.Expr:
+    unit = node.unit
+    name = unit.name.upper().rstrip("S") if isinstance(unit, exp.Var) else ""
+    return annotator._set_type(node, YEAR_TO_MONTH.copy() if name in _MONTH_UNITS else exp.DType.INTERVAL)
+
+
+_BY_NAME = {
+    **dict.fromkeys(
+        [
+            "date_format",
+            "format_datetime",
+            "json_extract_scalar",
+            "json_format",
+            "reverse",
+            "to_base",
+            "to_iso8601",
+            "url_decode",
+            "url_encode",
+            "current_timezone",
+        ],
+        exp.DType.VARCHAR,
+    ),
+    **dict.fromkeys(
+        ["all_match", "any_match", "arrays_overlap", "contains", "none_match", "is_finite", "is_infinite"],
+        exp.DType.BOOLEAN,
+    ),
+    **dict.fromkeys(
+        ["codepoint", "json_array_length", "millisecond", "to_milliseconds", "yow"], exp.DType.BIGINT
+    ),
+    "at_timezone": exp.DType.TIMESTAMP,
+    "date_parse": exp.DType.TIMESTAMP,
+    "every": exp.DType.BOOLEAN,
+    "geometric_mean": exp.DType.DOUBLE,
+    "infinity": exp.DType.DOUBLE,
+    "json_extract": exp.DType.JSON,
+    "nan": exp.DType.DOUBLE,
+    "parse_datetime": exp.DType.TIMESTAMPTZ,
+    "sha1": exp.DType.VARBINARY,
+}
+_AS_FIRST_ARGUMENT = frozenset(
+    [
+        "array_distinct",
+        "array_except",
+        "array_intersect",
+        "array_remove",
+        "array_union",
+        "map_concat",
+        "map_filter",
+        "reverse",
+        "trim_array",
+    ]
+)
+
+
+def _anonymous(annotator: TypeAnnotator, node: exp.Anonymous) -> exp.Expr:
+    """The type of a function that sqlglot passes through."""
+    name, arguments = node.name.lower(), node.expressions
+    first = type_of(arguments[0]) if arguments else exp.DType.UNKNOWN.into_expr()
+    if name in _AS_FIRST_ARGUMENT:
+        return annotator._set_type(node, first)
+    if name in ("array_max", "array_min") and is_array(first) and first.expressions:
+        return annotator._set_type(node, first.expressions[0])
+    if name == "from_unixtime":
+        return annotator._set_type(
+            node, exp.DType.TIMESTAMPTZ if len(arguments) == 1 else exp.DType.TIMESTAMP
+        )
+    if name == "map_values" and is_map(first) and len(first.expressions) == 2:
+        return annotator._set_type(node, _array_of(first.expressions[1]))
+    if name == "map_agg" and not any(is_unknown(type_of(argument)) for argument in arguments):
+        pair = [type_of(argument).copy() for argument in arguments]
+        return annotator._set_type(node, exp.DataType(this=exp.DType.MAP, expressions=pair, nested=True))
+    return annotator._set_type(node, _BY_NAME.get(name, exp.DType.UNKNOWN))
+
+
+def _array_of(operand: exp.DataType) -> exp.DataType:
+    return exp.DataType(this=exp.DType.ARRAY, expressions=[operand.copy()], nested=True)
+
+
+def _collected(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+    """ARRAY_AGG, REPEAT, SEQUENCE: an array of what they are given."""
+    operand = node.args["start"] if isinstance(node, exp.GenerateSeries) else node.this
+    while isinstance(operand, exp.Distinct | exp.Order):
+        operand = operand.expressions[0] if isinstance(operand, exp.Distinct) else operand.this
+    return annotator._set_type(node, _array_of(type_of(operand)))
+
+
+def _flattened(annotator: TypeAnnotator, node: exp.Flatten) -> exp.Expr:
+    inner = type_of(node.this).expressions
+    return annotator._set_type(node, inner[0] if inner else exp.DType.ARRAY)
+
+
+def _bracket(annotator: TypeAnnotator, node: exp.Bracket) -> exp.Expr:
+    """An element of an array, or a value of a map."""
+    container = type_of(node.this)
+    inner = container.expressions
+    if inner and (is_array(container) or is_map(container)):
+        return annotator._set_type(node, inner[-1])
+    return annotator._annotate_bracket(node)
+
+
 _METADATA: dict[type[exp.Expr], dict[str, Any]] = {
     **Athena.EXPRESSION_METADATA,
     **{kind: {"annotator": _arithmetic} for kind in (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod)},
-    **{kind: {"annotator": _rounding} for kind in (exp.Round, exp.Ceil, exp.Floor, exp.Trunc)},
+    **{kind: {"annotator": _rounding} for kind in (exp.Round, exp.Ceil, exp.Floor, exp.Trunc, exp.Sign)},
     **{kind: {"annotator": _as_operand} for kind in (exp.Abs, exp.Nullif, exp.TimestampTrunc)},
     **{kind: {"returns": exp.DType.BIGINT} for kind in _BIGINT_FUNCTIONS},
+    **{
+        kind: {"returns": exp.DataType.build("ARRAY<VARCHAR>")}
+        for kind in (exp.Split, exp.RegexpSplit, exp.RegexpExtractAll)
+    },
+    **{kind: {"annotator": _as_operand} for kind in (exp.ArraySlice, exp.ArraySort, exp.ArrayFilter)},
+    **{kind: {"annotator": _collected} for kind in (exp.ArrayAgg, exp.Repeat, exp.GenerateSeries)},
+    exp.MapKeys: {"returns": exp.DType.ARRAY},
+    exp.Flatten: {"annotator": _flattened},
+    exp.Transform: {"returns": exp.DType.ARRAY},
+    exp.Anonymous: {"annotator": _anonymous},
+    exp.Bracket: {"annotator": _bracket},
+    exp.Interval: {"annotator": _interval},
     exp.AtTimeZone: {"returns": exp.DType.TIMESTAMP},
     exp.Sum: {"annotator": _sum},
     exp.Avg: {"annotator": _avg},

@@ -14,11 +14,15 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
+from local_aws.athena import unnest
 from local_aws.athena.catalog import CATALOG_NAME, Catalog, Table
+from local_aws.athena.dialect import AthenaStatements
 from local_aws.athena.errors import QueryFailed, from_parser
-from local_aws.athena.inference import TrinoTypes, is_unknown, type_of
+from local_aws.athena.inference import TrinoTypes, is_unknown, is_year_month, type_of
+from local_aws.athena.names import require_served
 from local_aws.athena.rewrite import rewrite
-from local_aws.athena.scan import Reference
+from local_aws.athena.scan import PATH, Reference
+from local_aws.athena.trees import call
 
 DIALECT = "athena"
 
@@ -45,14 +49,20 @@ class Plan:
 
 
 def parse(text: str) -> exp.Expr:
-    """The one statement in `text`. Raises QueryFailed (SYNTAX_ERROR) for anything else."""
+    """The one statement in `text`.
+
+    Raises QueryFailed: SYNTAX_ERROR for anything else, and as `names.require_served` for functions.
+    """
     try:
-        statements = [statement for statement in sqlglot.parse(text, read=DIALECT) if statement is not None]
+        statements = [
+            statement for statement in sqlglot.parse(text, read=AthenaStatements) if statement is not None
+        ]
     except (ParseError, TokenError) as error:
         raise from_parser(error) from error
     statements = [statement for statement in statements if not isinstance(statement, exp.Semicolon)]
     if len(statements) != 1:
         raise QueryFailed("SYNTAX_ERROR", f"Only one sql statement is allowed. Got {len(statements)}")
+    require_served(statements[0])
     return statements[0]
 
 
@@ -83,6 +93,7 @@ def _parameter(text: str) -> exp.Expr:
 def plan(query: exp.Expr, database: str, catalog: Catalog) -> Plan:
     """Plan a SELECT (or VALUES, WITH, UNION ...). Raises QueryFailed for what Athena would not accept."""
     query = _as_select(query.copy())
+    unnest.name_columns(query)
     _remember_output_names(query)
     _resolve_tables(query, database, catalog)
     schema = _schema_of(query, catalog)
@@ -91,6 +102,7 @@ def plan(query: exp.Expr, database: str, catalog: Catalog) -> Plan:
     columns = _output_columns(query)
     references = _references(query, catalog)
     rewrite(query)
+    _show_as_text(query)
     try:
         sql = query.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
         return Plan(sql, columns, references)
@@ -206,7 +218,7 @@ def _qualified(query: exp.Expr, schema: MappingSchema) -> exp.Expr:
         query = qualify(
             query,
             schema=schema,
-            dialect=DIALECT,
+            dialect=AthenaStatements,
             # Trino knows no alias of the same SELECT in WHERE, GROUP BY or HAVING; DuckDB would accept it.
             expand_alias_refs=False,
         )
@@ -250,14 +262,18 @@ def _owners(scope: Scope, name: str, schema: MappingSchema) -> list[str]:
     """The sources of a SELECT that have a column of this name."""
     owners = []
     for alias, (_, source) in scope.selected_sources.items():
-        names = (
-            [projection.alias_or_name for projection in _first_select(source.expression).expressions]
-            if isinstance(source, Scope)
-            else schema.column_names(source, dialect=DIALECT)
-        )
-        if name in names:
+        if name in _column_names(source, schema):
             owners.append(alias)
     return owners
+
+
+def _column_names(source: exp.Table | Scope, schema: MappingSchema) -> list[str]:
+    """The columns of a table, or of what stands in FROM in the place of one."""
+    if not isinstance(source, Scope):
+        return list(schema.column_names(source, dialect=DIALECT))
+    if isinstance(source.expression, exp.Values | exp.Unnest | exp.Table):
+        return [column.name for column in source.expression.args["alias"].columns]
+    return [projection.alias_or_name for projection in _first_select(source.expression).expressions]
 
 
 def _qualify_having(scope: Scope, schema: MappingSchema) -> None:
@@ -283,6 +299,18 @@ def _output_columns(query: exp.Expr) -> list[OutputColumn]:
     return columns
 
 
+def _show_as_text(query: exp.Expr) -> None:
+    """Of the result: JSON, and intervals of months, which DuckDB would give as 30 days each, in Trino's text."""
+    if not isinstance(query, exp.Select):
+        return
+    for projection in query.expressions:
+        inner = projection.unalias()
+        if is_year_month(type_of(projection)):
+            inner.replace(call("athena_year_month_text", inner))
+        elif type_of(projection).this == exp.DType.JSON and inner.name != "athena_json_extract":
+            inner.replace(call("athena_json_text", inner))
+
+
 def _known_type(node: exp.Expr) -> exp.DataType | None:
     return None if is_unknown(type_of(node)) else type_of(node)
 
@@ -292,6 +320,7 @@ def _references(query: exp.Expr, catalog: Catalog) -> list[Reference]:
     for index, table in enumerate(_catalog_tables(query)):
         table.meta[_SCAN] = f"scan_{index}"
     needed = _used_columns(query)
+    with_path = any(column.name.lower() == PATH for column in query.find_all(exp.Column))
     references = []
     for scope in _scopes(query):
         for alias, (_, node) in scope.selected_sources.items():
@@ -300,7 +329,9 @@ def _references(query: exp.Expr, catalog: Catalog) -> list[Reference]:
             view = node.meta[_SCAN]
             definition = catalog.table(node.db, node.name)
             predicates = tuple(_partition_predicates(scope, alias, definition))
-            references.append(Reference(view, alias, definition, needed.get(view, frozenset()), predicates))
+            references.append(
+                Reference(view, alias, definition, needed.get(view, frozenset()), predicates, with_path)
+            )
     for table in list(query.find_all(exp.Table)):
         if _SCAN in table.meta:
             table.set("this", exp.to_identifier(table.meta[_SCAN], quoted=True))

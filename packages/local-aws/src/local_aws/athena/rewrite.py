@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-from local_aws.athena import functions
+from local_aws.athena import casts, functions, names, unnest
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.inference import (
     INTEGER_DIGITS,
@@ -22,28 +22,23 @@ from local_aws.athena.inference import (
     is_exact,
     is_floating,
     is_integer,
+    is_interval,
+    is_text,
     is_unknown,
     type_of,
 )
+from local_aws.athena.macros import MACROS as MACROS
 from local_aws.athena.trees import group, replace, with_modifiers, wrap
 from local_aws.athena.types import MAX_DECIMAL, decimal_parameters, decimal_type
-
-MACROS = (
-    # Quotient of two HUGEINTs, rounded half away from zero as Trino's decimal division does; fails for d = 0.
-    "CREATE MACRO athena_quotient(n, d) AS sign(n) * sign(d) * ((abs(n) * 2 + abs(d)) // (abs(d) * 2))",
-    "CREATE MACRO infinity() AS CAST('Infinity' AS DOUBLE)",
-    "CREATE MACRO nan() AS CAST('NaN' AS DOUBLE)",
-)
-"""Functions that the rewritten SQL calls and DuckDB lacks."""
-
-_DATE_UNITS = {"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
 
 
 def rewrite(query: exp.Expr) -> None:
     """Change an annotated query so that DuckDB computes what Trino would.
 
-    Raises QueryFailed (TYPE_MISMATCH) for comparisons that Trino refuses and DuckDB would allow.
+    Raises QueryFailed: TYPE_MISMATCH for operands that Trino refuses and DuckDB would allow, NOT_SUPPORTED
+    for what Athena does and the embedded one does not.
     """
+    names.require_arguments(query)
     for node in reversed(list(query.walk(bfs=False))):  # Operands before the operations over them.
         rule = _RULES.get(type(node))
         if rule is not None:
@@ -51,6 +46,12 @@ def rewrite(query: exp.Expr) -> None:
 
 
 # --- Numbers ---
+
+
+def _number(node: exp.Literal) -> None:
+    """1.5 is a DOUBLE for Athena and a DECIMAL for DuckDB."""
+    if not node.is_string and not node.is_int and "e" not in node.name.lower():
+        node.set("this", f"{node.name}e0")
 
 
 def _divide(node: exp.Div) -> None:
@@ -130,33 +131,23 @@ def _round(node: exp.Round) -> None:
         wrap(node, lambda inner: exp.cast(inner, result))
 
 
-# --- Casts and dates ---
-
-
-def _cast(node: exp.Cast) -> None:
-    source, target = type_of(node.this), node.to
-    if is_floating(source) and target.this in INTEGER_DIGITS:
-        node.set("this", exp.Round(this=node.this))  # Half away from zero; DuckDB's cast rounds half to even.
-    elif target.this in exp.DataType.TEXT_TYPES:
-        if source.this == exp.DType.TIMESTAMP:
-            text_format = exp.Literal.string("%Y-%m-%d %H:%M:%S.%g")
-            node.set("this", exp.Anonymous(this="strftime", expressions=[node.this, text_format]))
-        if target.expressions:
-            length = target.expressions[0].this
-            node.set("to", exp.DType.VARCHAR.into_expr())
-            wrap(node, lambda inner: exp.Left(this=inner, expression=length.copy()))
+# --- Dates ---
 
 
 def _keep_date(node: exp.Expr) -> None:
     """A DATE truncated, or moved by whole days, is a DATE in Trino and a TIMESTAMP in DuckDB."""
+    if not isinstance(node, exp.Add | exp.Sub):
+        functions.require_time(node, node.this)
+    if isinstance(node, exp.Add) and is_interval(type_of(node.this)):
+        interval, moment = node.this.copy(), node.expression.copy()
+        node.set("this", moment)
+        node.set("expression", interval)
     if type_of(node.this).this != exp.DType.DATE:
         return
     if isinstance(node, exp.Sub) and type_of(node.expression).this == exp.DType.DATE:
         _date_distance(node)
         return
-    interval = node.expression if isinstance(node, exp.Add | exp.Sub) else node
-    unit = interval.args.get("unit") if isinstance(interval, exp.Expr) else None
-    if unit is not None and unit.name.upper().rstrip("S") in _DATE_UNITS:
+    if not isinstance(node, exp.Add | exp.Sub) or is_interval(type_of(node.expression)):
         node.type = exp.DType.DATE.into_expr()
         wrap(node, lambda inner: exp.cast(inner, "DATE"))
 
@@ -166,19 +157,6 @@ def _date_distance(node: exp.Sub) -> None:
     node.type = exp.DType.INTERVAL.into_expr()
     day = exp.Interval(this=exp.Literal.string("1"), unit=exp.var("DAY"))
     wrap(node, lambda inner: exp.Mul(this=exp.paren(inner, copy=False), expression=day))
-
-
-def _date_series(node: exp.GenerateSeries) -> None:
-    """SEQUENCE of dates gives dates, a day apart unless told otherwise; DuckDB's series are timestamps."""
-    if type_of(node.args["start"]).this == exp.DType.DATE:
-        if node.args.get("step") is None:
-            node.set("step", exp.Interval(this=exp.Literal.string("1"), unit=exp.var("DAY")))
-        wrap(node, lambda inner: exp.cast(inner, "ARRAY<DATE>"))
-
-
-def _at_time_zone(node: exp.AtTimeZone) -> None:
-    """Trino reads a TIMESTAMP as UTC and shows it in the zone; DuckDB would read it as being in the zone."""
-    node.set("this", exp.cast(node.this, "TIMESTAMPTZ"))
 
 
 # --- Comparisons ---
@@ -196,6 +174,22 @@ def _between(node: exp.Between) -> None:
 def _in(node: exp.In) -> None:
     for value in node.expressions:
         _require_comparable("IN", node.this, value)
+
+
+def _alternatives(node: exp.Coalesce | exp.Case) -> None:
+    """Trino finds no common type of a text and anything else; DuckDB takes the text's."""
+    if isinstance(node, exp.Coalesce):
+        values, message = [node.this, *node.expressions], "All COALESCE operands must be the same type"
+    else:
+        default = [node.args["default"]] if node.args.get("default") is not None else []
+        values, message = (
+            [branch.args["true"] for branch in node.args["ifs"]] + default,
+            "All CASE results must be the same type",
+        )
+    types = [type_of(value) for value in values]
+    if any(is_text(t) for t in types) and any(functions.is_plain(t) for t in types):
+        names_of_types = ", ".join(t.sql("athena").lower() for t in types)
+        raise QueryFailed("TYPE_MISMATCH", f"{message}: {names_of_types}", node)
 
 
 def _require_comparable(operator: str, left: exp.Expr, right: exp.Expr) -> None:
@@ -218,19 +212,19 @@ _OPERATORS: dict[type[exp.Expr], str] = {
 }
 _RULES: dict[type[exp.Expr], Callable[..., None]] = {
     **functions.RULES,
+    **casts.RULES,
     **dict.fromkeys(_OPERATORS, _comparison),
     **dict.fromkeys(
         (exp.Add, exp.Sub, exp.DateAdd, exp.DateSub, exp.TimestampTrunc, exp.DateTrunc), _keep_date
     ),
-    exp.AtTimeZone: _at_time_zone,
     exp.Avg: _average,
     exp.Between: _between,
-    exp.Cast: _cast,
+    **dict.fromkeys((exp.Coalesce, exp.Case), _alternatives),
     exp.CountIf: _bigint_aggregate,
     exp.Div: _divide,
-    exp.GenerateSeries: _date_series,
     exp.In: _in,
+    exp.Literal: _number,
     exp.Round: _round,
     exp.Sum: _bigint_aggregate,
-    exp.TryCast: _cast,
+    exp.Unnest: unnest.rewrite,
 }

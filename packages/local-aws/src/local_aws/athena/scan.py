@@ -28,6 +28,9 @@ from local_aws.athena.storage import (
 from local_aws.athena.text import is_lazy, lazy_value, null_text, plain_value
 from local_aws.athena.types import is_readable_as
 
+PATH = "$path"
+"""The column that every table has and no `*` shows: the URL of the object that a row is in."""
+
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 Placed = tuple[Values, StoredObject]
@@ -43,6 +46,7 @@ class Reference:
     table: Table
     used_columns: frozenset[str]
     partition_predicates: tuple[exp.Expr, ...]
+    with_path: bool = False
 
 
 class Scanner:
@@ -65,20 +69,20 @@ class Scanner:
         kind = _file_format(table)
         size = sum(item.size for item in items)
         if not items:
-            relation = _empty_relation(table)
+            relation = _empty_relation(reference)
         elif kind == "parquet":
             footers = [parquet_footer(item, files[item]) for item in items]
             size = sum(f.compressed_bytes.get(name, 0) for f in footers for name in reference.used_columns)
-            relation = _parquet_relation(table, items, [files[item] for item in items], footers)
+            relation = _parquet_relation(reference, items, [files[item] for item in items], footers)
         elif kind == "orc":
             converted = [orc_as_parquet(item, files[item]) for item in items]
             found = [parquet_footer(item, path) for item, path in zip(items, converted, strict=True)]
             footers = [_by_position(footer, table) for footer in found]
-            relation = _parquet_relation(table, items, converted, footers)
+            relation = _parquet_relation(reference, items, converted, footers)
         else:
-            relation = _text_relation(table, kind, [files[item] for item in items])
-        if items and table.partition_keys:
-            relation += self._partition_join(reference, [values for values, _ in placed])
+            relation = _text_relation(reference, kind, [files[item] for item in items])
+        if items and (table.partition_keys or reference.with_path):
+            relation += self._partition_join(reference, placed)
         self.connection.execute(f"CREATE VIEW {_quoted(reference.view)} AS {relation}")
         return size
 
@@ -118,69 +122,105 @@ class Scanner:
         kept = {distinct[index] for (index,) in rows}
         return [(values, item) for values, item in placed if values in kept]
 
-    def _partition_join(self, reference: Reference, values: list[Values]) -> str:
-        """The join that gives each row its file's partition values, by the file's place in the list read."""
+    def _partition_join(self, reference: Reference, placed: list[Placed]) -> str:
+        """The join that gives each row what its file tells: partition values, and `$path`.
+
+        Files are known by their place in the list read.
+        """
         name = f"{reference.view}_partitions"
-        self._create_values(name, reference.table, values)
+        self._create_values(
+            name, reference.table, [values for values, _ in placed], [i.url for _, i in placed]
+        )
         return f" JOIN {_quoted(name)} AS p ON f.file_index = p.file_index"
 
-    def _create_values(self, name: str, table: Table, values: list[Values]) -> None:
-        """A table of partition values in the types of the keys, numbered by `file_index`."""
+    def _create_values(
+        self, name: str, table: Table, values: list[Values], paths: list[str] | None = None
+    ) -> None:
+        """A table of partition values in the types of the keys, and of paths, numbered by `file_index`."""
         keys = table.partition_keys
         texts = {f"v{index}": [row[index] for row in values] for index in range(len(keys))}
+        if paths is not None:
+            texts["path"] = paths
         self.connection.register("texts", pa.table({"file_index": pa.array(range(len(values))), **texts}))
-        typed = ", ".join(
+        typed = [
             f"CAST(NULLIF(v{index}, '{_NULL_PARTITION}') AS {_engine_type(key)}) AS {_quoted(key.name)}"
             for index, key in enumerate(keys)
-        )
-        self.connection.execute(f"CREATE TABLE {_quoted(name)} AS SELECT file_index, {typed} FROM texts")
+        ]
+        if paths is not None:
+            typed.append(f"path AS {_quoted(PATH)}")
+        columns = ", ".join(["file_index", *typed])
+        self.connection.execute(f"CREATE TABLE {_quoted(name)} AS SELECT {columns} FROM texts")
         self.connection.unregister("texts")
 
 
 def _parquet_relation(
-    table: Table, items: list[StoredObject], paths: list[Path], footers: list[ParquetFooter]
+    reference: Reference, items: list[StoredObject], paths: list[Path], footers: list[ParquetFooter]
 ) -> str:
-    """SELECT of the table's columns, matched by name as Athena does. Raises QueryFailed (HIVE_BAD_DATA)."""
-    stored_names: dict[str, str] = {}
-    for item, footer in zip(items, footers, strict=True):
-        for column in table.columns:
-            stored = footer.types.get(column.name)
-            if stored is not None and not is_readable_as(stored, column.data_type):
-                raise QueryFailed(
-                    "HIVE_BAD_DATA",
-                    f"Field {column.name}'s type {stored} in parquet file {item.url} is incompatible "
-                    f"with type {column.type} defined in table schema",
-                )
-        stored_names.update(footer.stored_names)
+    """SELECT of the table's columns, matched by name as Athena does.
+
+    A column that a file has in a type that Athena cannot read fails the query (HIVE_BAD_DATA) that reads it.
+    """
+    columns = []
+    for column in reference.table.columns:
+        found = [
+            (item, footer) for item, footer in zip(items, footers, strict=True) if column.name in footer.types
+        ]
+        bad = [
+            (item, footer.types[column.name])
+            for item, footer in found
+            if not is_readable_as(footer.types[column.name], column.data_type)
+        ]
+        if bad:
+            columns.append(_unreadable_column(column, *bad[0]))
+        elif found:
+            stored = found[-1][1]
+            is_uint32 = any(pa.types.is_uint32(footer.types[column.name]) for _, footer in found)
+            columns.append(_parquet_column(column, stored.stored_names[column.name], is_uint32=is_uint32))
+        else:
+            columns.append(_empty_column(column))
     is_uniform = all(footer.types == footers[0].types for footer in footers)
     options = "hive_partitioning = false" + ("" if is_uniform else ", union_by_name = true")
-    columns = [_parquet_column(column, stored_names.get(column.name)) for column in table.columns]
-    return _select(table, columns, f"read_parquet({_path_list(paths)}, {options})")
+    return _select(reference, columns, f"read_parquet({_path_list(paths)}, {options})")
 
 
-def _select(table: Table, columns: list[str], source: str) -> str:
-    """Columns of the files `f`, and the partition keys of `p`, which the caller joins."""
-    keys = [f"p.{_quoted(key.name)}" for key in table.partition_keys]
-    return f"SELECT {', '.join(columns + keys)} FROM {source} AS f"
+def _select(reference: Reference, columns: list[str], source: str) -> str:
+    """Columns of the files `f`, and the partition keys and paths of `p`, which the caller joins."""
+    names = [key.name for key in reference.table.partition_keys] + [PATH] * reference.with_path
+    return f"SELECT {', '.join(columns + [f'p.{_quoted(name)}' for name in names])} FROM {source} AS f"
 
 
-def _empty_relation(table: Table) -> str:
+def _empty_relation(reference: Reference) -> str:
     """No rows, with the columns of the table."""
-    columns = ", ".join(
-        f"CAST(NULL AS {column.data_type.sql('duckdb')}) AS {_quoted(column.name)}"
-        for column in table.all_columns
-    )
-    return f"SELECT {columns} WHERE FALSE"
+    columns = [_empty_column(column) for column in reference.table.all_columns]
+    if reference.with_path:
+        columns.append(f"'' AS {_quoted(PATH)}")
+    return f"SELECT {', '.join(columns)} WHERE FALSE"
 
 
-def _parquet_column(column: Column, stored_name: str | None) -> str:
-    """A catalog column from the file's column of that name; NULL where no file has it."""
-    value = "NULL" if stored_name is None else f"f.{_quoted(stored_name)}"
+def _empty_column(column: Column) -> str:
+    return f"CAST(NULL AS {_engine_type(column)}) AS {_quoted(column.name)}"
+
+
+def _parquet_column(column: Column, stored_name: str, *, is_uint32: bool) -> str:
+    """A catalog column from the file's column of that name. A number that is too large for it fails."""
+    value = f"f.{_quoted(stored_name)}"
+    if is_uint32:  # Beyond 31 bits, what Trino makes of it is another number.
+        value = f"CAST({value} AS INTEGER)"
     cast = f"CAST({value} AS {_engine_type(column)})"
-    if column.data_type.this == exp.DType.TIMESTAMP and stored_name is not None:
+    if column.data_type.this == exp.DType.TIMESTAMP:
         # Athena's timestamps have milliseconds; Trino rounds the file's finer ones, half up.
         cast = f"date_trunc('millisecond', {cast} + INTERVAL 500 MICROSECOND)"
     return f"{cast} AS {_quoted(column.name)}"
+
+
+def _unreadable_column(column: Column, item: StoredObject, stored: pa.DataType) -> str:
+    """A column that fails when a query reads it."""
+    message = (
+        f"HIVE_BAD_DATA: Field {column.name}'s type {stored} in parquet file {item.url} is incompatible "
+        f"with type {column.type} defined in table schema"
+    )
+    failure = f"CAST(athena_fail({_text(message)}) AS VARCHAR)"
+    return f"CAST({failure} AS {_engine_type(column)}) AS {_quoted(column.name)}"
 
 
 def _by_position(footer: ParquetFooter, table: Table) -> ParquetFooter:
@@ -207,15 +247,16 @@ def _file_format(table: Table) -> str:
     return "csv"
 
 
-def _text_relation(table: Table, kind: str, paths: list[Path]) -> str:
+def _text_relation(reference: Reference, kind: str, paths: list[Path]) -> str:
     """SELECT of a table of JSON lines or delimited text; compression follows the objects' extensions."""
+    table = reference.table
     if kind == "json":
         fields = ", ".join(f"{_text(c.name)}: {_text(_engine_type(c))}" for c in table.columns)
         source = (
             f"read_json({_path_list(paths)}, format = 'newline_delimited', columns = {{{fields}}}, "
             f"ignore_errors = {_malformed_json_ignored(table)}, hive_partitioning = false)"
         )
-        return _select(table, [f"f.{_quoted(column.name)}" for column in table.columns], source)
+        return _select(reference, [f"f.{_quoted(column.name)}" for column in table.columns], source)
     delimiter, quotes = _csv_dialect(table)
     null = f"nullstr = {_text(null_text(table))}, " if is_lazy(table) else ""
     raw = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(table.columns)))
@@ -231,7 +272,7 @@ def _text_relation(table: Table, kind: str, paths: list[Path]) -> str:
         f"{typed(f'f.c{index}', column.data_type, table)} AS {_quoted(column.name)}"
         for index, column in enumerate(table.columns)
     ]
-    return _select(table, columns, source)
+    return _select(reference, columns, source)
 
 
 def _csv_dialect(table: Table) -> tuple[str, str]:

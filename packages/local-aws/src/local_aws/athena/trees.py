@@ -7,6 +7,11 @@ from collections.abc import Callable
 from sqlglot import exp
 
 
+def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
+    """A call of a function of DuckDB, or of one of our macros."""
+    return exp.Anonymous(this=name, expressions=[argument.copy() for argument in arguments])
+
+
 def with_modifiers(aggregate: exp.Expr) -> exp.Expr:
     """The aggregate with the FILTER and OVER that belong to it."""
     whole = aggregate

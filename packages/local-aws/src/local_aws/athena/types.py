@@ -33,7 +33,7 @@ _RESULT_NAMES = {
     "utinyint": "smallint",
     "interval": "interval day to second",
     "uuid": "varchar",
-    "json": "varchar",
+    "json": "json",
     "timestamp_s": "timestamp",
     "timestamp_ms": "timestamp",
     "timestamp_ns": "timestamp",
@@ -72,6 +72,12 @@ def result_column(name: str, engine_type: DuckDBPyType, inferred: exp.DataType |
     The type that Trino infers gives a decimal its precision, and widens an integer (DuckDB is stingier).
     """
     type_name = _RESULT_NAMES.get(engine_type.id, engine_type.id)
+    if inferred is not None and isinstance(
+        inferred.this, exp.Interval
+    ):  # Shown as a text: DuckDB has no such.
+        return ResultColumn(name, "interval year to month")
+    if inferred is not None and inferred.this == exp.DType.JSON:
+        return ResultColumn(name, "json", _RESULT_PRECISION["varchar"])
     if type_name in _INTEGERS:
         inferred_name = inferred.sql("athena").lower() if inferred is not None else type_name
         type_name = max(type_name, inferred_name, key=lambda candidate: _INTEGERS.get(candidate, 0))
@@ -129,9 +135,8 @@ def is_readable_as(stored: pa.DataType, declared: exp.DataType) -> bool:
     kind = declared.this
     if kind in exp.DataType.TEXT_TYPES:
         return pa.types.is_string(stored) or pa.types.is_large_string(stored) or pa.types.is_binary(stored)
-    if kind in exp.DataType.INTEGER_TYPES:
-        widths = {exp.DType.TINYINT: 8, exp.DType.SMALLINT: 16, exp.DType.INT: 32, exp.DType.BIGINT: 64}
-        return pa.types.is_signed_integer(stored) and stored.bit_width <= max(32, widths.get(kind, 64))
+    if kind in exp.DataType.INTEGER_TYPES:  # Of any width, with or without sign: values decide.
+        return pa.types.is_integer(stored) or (pa.types.is_decimal(stored) and stored.scale == 0)
     if kind == exp.DType.DECIMAL:
         return pa.types.is_decimal(stored)
     if kind == exp.DType.DOUBLE:
