@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import ClientError
 from ministack.core.concurrency import spawn_background
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, new_uuid
 from ministack.services import athena as ministack_athena
@@ -427,19 +426,14 @@ def _reusable(execution: Execution) -> Execution | None:
 
 def _has_result(execution: Execution) -> bool:
     """Whether the result object is still there."""
-    if "ResultConfiguration" not in execution:
-        return _managed_result(execution["_result_of"]).exists()
-    location = execution["ResultConfiguration"]["OutputLocation"]
-    bucket, _, key = location.removeprefix("s3://").partition("/")
     try:
-        _client("s3").head_object(Bucket=bucket, Key=key)
-    except ClientError:
+        return _result_path(execution).exists()
+    except RequestRefused:
         return False
-    return True
 
 
 def _is_reused(execution: Execution) -> bool:
-    return execution["_result_of"] != execution["QueryExecutionId"]
+    return execution.get("_result_of") != execution["QueryExecutionId"]
 
 
 def _question(execution: Execution) -> tuple[Any, ...]:
