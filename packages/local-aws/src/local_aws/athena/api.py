@@ -10,7 +10,6 @@ import contextlib
 import functools
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -282,9 +281,15 @@ def _store(
         return
     name = kind.result_name(query_id)
     if result.file is not None:
-        _store_file(execution, result.file, result.file_rows, output, name)
-        if output is not None:
-            store.put(output, f"{name}.metadata", metadata, "application/json")
+        execution["_output"] = {"OutputRows": result.file_rows, "OutputBytes": result.file.stat().st_size}
+        if output is None:
+            result.file.replace(_managed_result(query_id))
+            return
+        try:
+            store.put_file(output, name, result.file, "text/csv")
+        finally:
+            result.file.unlink()
+        store.put(output, f"{name}.metadata", metadata, "application/json")
         return
     if kind.has_csv:
         content = results.csv_content(result.columns, result.rows)
@@ -296,23 +301,6 @@ def _store(
         return
     store.put(output, name, content, "text/csv" if kind.has_csv else "text/plain")
     store.put(output, f"{name}.metadata", metadata, "application/json")
-
-
-def _store_file(execution: Execution, file: Path, row_count: int, output: Location | None, name: str) -> None:
-    """Make the file the result object, which uses it up. Raises QueryFailed when S3 refuses."""
-    execution["_output"] = {"OutputRows": row_count, "OutputBytes": file.stat().st_size}
-    if output is None:
-        file.replace(_managed_result(execution["QueryExecutionId"]))
-        return
-    try:
-        status, _, content = bodies.put_file(output.bucket, output.prefix + name, file, "text/csv")
-    finally:
-        file.unlink()
-    if status != 200:
-        code = re.search(rb"<Code>(\w+)", content)
-        url = f"s3://{output.bucket}/{output.prefix}{name}"
-        reason = code[1].decode() if code else status
-        raise QueryFailed("HIVE_FILESYSTEM_ERROR", f"Failed to write {url}: {reason}")
 
 
 def _managed_result(query_id: str) -> Path:

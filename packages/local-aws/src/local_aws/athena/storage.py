@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import hashlib
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -19,9 +20,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.orc as orc
 import pyarrow.parquet as pq
-from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError
 
+from local_aws import bodies
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.partitions import Location
 
@@ -123,15 +124,21 @@ class ObjectStore:
                 f"{error.response['Error']['Message']}",
             ) from error
 
-    def put_file(self, location: Location, name: str, path: Path) -> None:
-        """Write a file as an object below a location. Raises QueryFailed when S3 refuses."""
-        try:
-            self.s3.upload_file(str(path), location.bucket, location.prefix + name)
-        except (ClientError, S3UploadFailedError) as error:
+    def put_file(
+        self, location: Location, name: str, path: Path, content_type: str = "binary/octet-stream"
+    ) -> None:
+        """Write a file as an object below a location, without reading it into memory.
+
+        The file must not be changed afterwards, but may be removed. Raises QueryFailed when S3 refuses.
+        """
+        status, _, content = bodies.put_file(location.bucket, location.prefix + name, path, content_type)
+        if status != 200:
+            code = re.search(rb"<Code>(\w+)", content)
             raise QueryFailed(
                 "HIVE_FILESYSTEM_ERROR",
-                f"Failed to write s3://{location.bucket}/{location.prefix}{name}: {error}",
-            ) from error
+                f"Failed to write s3://{location.bucket}/{location.prefix}{name}: "
+                f"{code[1].decode() if code else status}",
+            )
 
     def _save(self, item: StoredObject, path: Path) -> None:
         content = self.read(item)
