@@ -438,17 +438,16 @@ def test_text_holds_lists_maps_structs_and_binary(lake: Lake) -> None:
     columns = {
         "name": "string",
         "numbers": "array<int>",
-        "sizes": "map<string,int>",
+        "sizes": "map<string,array<int>>",
         "place": "struct<x:int,tags:array<string>>",
         "raw": "binary",
     }
     lake.create_table("nested", columns, file_format="text", serde_parameters={"field.delim": ","})
-    lake.put(
-        "nested/x", b"a,1\x022\x02\\N,k\x031\x02l\x032,7\x02p\x03q,aGk=\n,,\\N,\\N,\n\\N,\\N,,8\x02\\N,aGk\n"
-    )
+    first = b"a,1\x022\x02\\N,k\x031\x042\x02l\x033,7\x02p\x03q,aGk=\n"
+    lake.put("nested/x", first + b",,\\N,\\N,\n" + b"\\N,\\N,,8\x02\\N,aGk\n")
 
     assert lake.rows("SELECT name, numbers, sizes, place, to_utf8('') = raw, raw FROM nested") == [
-        ("a", "[1, 2, null]", "{k=1, l=2}", "{x=7, tags=[p, q]}", "false", "68 69"),
+        ("a", "[1, 2, null]", "{k=[1, 2], l=[3]}", "{x=7, tags=[p, q]}", "false", "68 69"),
         ("", "[]", None, None, "true", ""),
         (None, None, "{}", "{x=8, tags=null}", None, None),
     ]
