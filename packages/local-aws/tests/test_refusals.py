@@ -13,6 +13,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -323,6 +324,26 @@ def test_a_trigger_on_demand_starts_its_jobs(aws: LocalAws) -> None:
     (run,) = glue.get_job_runs(JobName="on-demand")["JobRuns"]
     assert run["Arguments"]["--WHICH"] == "triggered"
     assert glue.get_trigger(Name="on-demand")["Trigger"]["State"] == "CREATED"
+
+
+def test_a_trigger_that_was_stopped_starts_nothing(aws: LocalAws) -> None:
+    glue, events = aws.client("glue"), aws.client("events")
+    glue.create_workflow(Name="halved")
+    for name in ("stopped", "going"):  # In this order they are asked.
+        glue.create_job(
+            Name=name, Role=ROLE, Command={"Name": "glueetl", "ScriptLocation": "s3://on-demand/none.py"}
+        )
+        glue.create_trigger(Name=name, Type="EVENT", WorkflowName="halved", Actions=[{"JobName": name}])
+    glue.stop_trigger(Name="stopped")
+    events.put_rule(Name="halved", EventPattern=json.dumps({"source": ["test.halved"]}))
+    workflow = "arn:aws:glue:us-west-2:000000000000:workflow/halved"
+    events.put_targets(Rule="halved", Targets=[{"Id": "1", "Arn": workflow, "RoleArn": ROLE}])
+    events.put_events(Entries=[{"Source": "test.halved", "DetailType": "any", "Detail": "{}"}])
+    deadline = time.monotonic() + 30
+    while not glue.get_job_runs(JobName="going")["JobRuns"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert glue.get_job_runs(JobName="stopped")["JobRuns"] == []
 
 
 def test_logs_go_to_functions_and_messages_to_topics_only(aws: LocalAws) -> None:
