@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-
 from .refusals import NotReproduced
 
 _SERDES = {
@@ -109,6 +107,8 @@ class DataCatalog:
     """The catalog of the account and region that the environment names, as boto3 understands it."""
 
     def __init__(self) -> None:
+        import boto3  # Now, because most runs do without, and it takes a while.
+
         self._glue: Any = boto3.client("glue")
 
     def databases(self) -> list[str]:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import boto3
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
@@ -145,6 +144,8 @@ class GlueContext:
 
         Objects of the storage classes in `excludeStorageClasses` stay.
         """
+        import boto3  # Now, because most runs do without, and it takes a while.
+
         options = options or {}
         refuse_unknown("option", options, {"retentionPeriod", "excludeStorageClasses"})
         location = re.fullmatch(r"s3[an]?://([^/]+)/(.*)", s3_path)

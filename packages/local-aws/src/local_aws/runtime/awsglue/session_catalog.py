@@ -7,6 +7,7 @@ Parquet and ORC tables can be read. What would change the catalog, and other tab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -94,7 +95,7 @@ def _before(owner: type, method: str, prepare: Callable[..., None], shared: _Ses
             return original(*args, **kwargs)
         except AnalysisException as error:
             for table, reason in shared.left_out.items():
-                if table.lower() in str(error).lower():
+                if _is_named(table, str(error)):
                     raise NotReproduced(reason) from error
             raise
 
@@ -157,7 +158,7 @@ class _SessionCatalog:
         for key in set(self._known) - set(found):
             self._drop(session, key)
         for key, table in found.items():
-            if text is None or table.name.lower() in text.lower():
+            if text is None or _is_named(table.name, text):
                 self._renew(session, key, table, catalog)
 
     def _renew(self, session: SparkSession, key: tuple[str, str], table: Table, catalog: DataCatalog) -> None:
@@ -196,6 +197,11 @@ class _SessionCatalog:
     def _drop(self, session: SparkSession, key: tuple[str, str]) -> None:
         session.sql(f"DROP TABLE IF EXISTS {quoted(key)}")
         self._known.pop(key, None)
+
+
+def _is_named(table: str, text: str) -> bool:
+    """Whether the text may name the table."""
+    return re.search(rf"(?<!\w){re.escape(table)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _literal(text: str) -> str:

@@ -22,7 +22,7 @@ from .refusals import NotReproduced, refuse_unknown, require
 from .shapes import Path
 
 _PATH_OPTIONS = {"paths", "recurse", "exclusions", "groupFiles", "groupSize", "useS3ListImplementation"}
-_TABLE_OPTIONS = {"groupFiles", "groupSize", "useS3ListImplementation"}
+_TABLE_OPTIONS = _PATH_OPTIONS - {"paths"}
 """Of these only `paths`, `recurse` and `exclusions` change what is read."""
 
 _SOURCE = "__source"
@@ -92,11 +92,15 @@ class TableSource:
             partitions = [Partition((), self._table.location)]
         self._values: dict[str, tuple[str, ...]] = {}
         self._objects: list[SourceObject] = []
+        is_excluded = excludes(options.get("exclusions", "[]"))
         for partition in partitions:
-            for item in list_objects(spark, partition.location, recurse=True):
-                self._values[_folder(item.uri)] = partition.values
-                self._objects.append(item)
-        self._properties = json.dumps(["catalog", database, name])
+            for item in list_objects(
+                spark, partition.location, options.get("recurse", False) in (True, "true")
+            ):
+                if not is_excluded(item.uri):
+                    self._values[_folder(item.uri)] = partition.values
+                    self._objects.append(item)
+        self._properties = json.dumps(["catalog", database, name, dict(options)], sort_keys=True)
 
     def under(self, bookmark: RunBookmark | None, transformation_ctx: str) -> None:
         """Leave out what the bookmark says is processed."""
