@@ -188,13 +188,14 @@ def test_members_that_say_nothing_are_left_out(glue: Any) -> None:
 
 def test_tables_are_found_by_words_and_by_filters(glue: Any) -> None:
     create_table(glue, "web_sales", {}, Owner="shop", Description="What was sold")
-    create_table(glue, "web_visits", {}, Owner="shop")
+    create_table(glue, "web_visits", {}, Owner="shop", Parameters={"typeOfData": "counter"})
 
     def found(**request: Any) -> list[str]:
         return [table["Name"] for table in glue.search_tables(**request)["TableList"]]
 
     assert found(SearchText="sales") == ["web_sales"]
     assert found(SearchText="SOLD") == ["web_sales"]
+    assert found(SearchText="counter") == ["web_visits"]
     assert found(SearchText="web") == ["web_sales", "web_visits"]
     assert found(SearchText='"web"') == []
     assert found(Filters=[{"Key": "Owner", "Value": '"shop"'}, {"Key": "Name", "Value": "visits"}]) == [

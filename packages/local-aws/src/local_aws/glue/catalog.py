@@ -102,7 +102,7 @@ class CatalogActions:
         return result
 
     def search_tables(self, data: Request) -> Result:
-        """SearchTables by text (words of a name, description or column; in quotes, all of it) and filters."""
+        """SearchTables by text (words of a name, description, column or parameter; in quotes, all of it) and filters."""
         if data.get("SortCriteria"):
             raise _invalid("SearchTables: SortCriteria is not served; sort TableList yourself")
         found = [
@@ -260,7 +260,8 @@ def _meets_text(table: Mapping[str, Any], text: str) -> bool:
     columns = [
         column.get("Name", "") for column in (table.get("StorageDescriptor") or {}).get("Columns") or []
     ]
-    texts = [str(table.get(member) or "") for member in _SEARCHED] + columns
+    parameters = [str(value) for value in (table.get("Parameters") or {}).values()]
+    texts = [str(table.get(member) or "") for member in _SEARCHED] + columns + parameters
     return not text or any(_matches(text, candidate) for candidate in texts)
 
 
