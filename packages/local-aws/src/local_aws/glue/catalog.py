@@ -102,7 +102,7 @@ class CatalogActions:
         return result
 
     def search_tables(self, data: Request) -> Result:
-        """SearchTables by text (words of a name, description, column or parameter; in quotes, all of it) and filters."""
+        """SearchTables by filters and by text: words of a name, description, column or parameter, or "all of it"."""
         if data.get("SortCriteria"):
             raise _invalid("SearchTables: SortCriteria is not served; sort TableList yourself")
         found = [
