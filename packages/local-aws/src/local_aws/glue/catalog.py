@@ -102,7 +102,7 @@ class CatalogActions:
         return result
 
     def search_tables(self, data: Request) -> Result:
-        """SearchTables by filters and by text: words of a name, description, column or parameter, or "all of it"."""
+        """SearchTables by filters, and by words of name, description, columns, parameters; quoted, by all."""
         if data.get("SortCriteria"):
             raise _invalid("SearchTables: SortCriteria is not served; sort TableList yourself")
         found = [
