@@ -5,64 +5,15 @@ Expected values follow Trino's documentation (https://trino.io/docs/current/) of
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
 import pytest
-from sqlglot import exp
 
-from local_aws.athena import statements
-from local_aws.athena.catalog import Catalog, Table, view_text
-from local_aws.athena.engine import Session
+from in_process import Run, runner, sql_type
 from local_aws.athena.errors import QueryFailed
-from local_aws.athena.partitions import Location
-from local_aws.athena.results import Result, read_page
-from local_aws.athena.storage import ObjectStore
-
-SALES = """
-    SELECT * FROM (VALUES
-        (1, 'a', CAST(10.05 AS decimal(18,2)), CAST(3 AS bigint)),
-        (2, '', CAST(20.10 AS decimal(18,2)), 0),
-        (NULL, 'x', NULL, NULL)
-    ) AS t (hour, category, revenue, buys)
-"""
-
-Run = Callable[[str], Result]
-
-
-class CatalogOfOneView(Catalog):
-    """A catalog that needs no server: database `shop` with the view `sales`."""
-
-    def table(self, database: str, name: str, at: exp.Expr | None = None) -> Table:
-        assert (database, name) == ("shop", "sales")
-        view = view_text(SALES, database, [])
-        return Table(database, name, (), (), "", table_type="VIRTUAL_VIEW", view_text=view)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a statement as the embedded Athena does, in this process."""
-    folder = tmp_path_factory.mktemp("athena")
-    nothing: Any = None
-
-    def run_statement(sql: str) -> Result:
-        store = ObjectStore(nothing, nothing, Path(folder))
-        session = Session("shop", CatalogOfOneView(nothing), store, folder)
-        result = statements.run(sql, [], session, "query-id", Location("results", ""))
-        if result.file is None:
-            return result
-        rows = read_page(result.file, 0, 1_000, is_csv=True).rows[1:]
-        result.file.unlink()
-        return replace(result, rows=rows)
-
-    return run_statement
-
-
-def sql_type(result: Result) -> str:
-    column = result.columns[0]
-    return f"decimal({column.precision},{column.scale})" if column.type == "decimal" else column.type
+    return runner(tmp_path_factory.mktemp("athena"))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +265,7 @@ def test_columns_are_named_as_athena_names_them(run: Run) -> None:
         ("SELECT revenue / buys FROM sales", "DIVISION_BY_ZERO: Division by zero"),
         ("SELECT hour / 0 FROM sales", "DIVISION_BY_ZERO: Division by zero"),
         ("SELECT CAST(category AS integer) FROM sales", "INVALID_CAST_ARGUMENT: Cannot cast"),
-        ("SELECT no_such_function(hour) FROM sales", "FUNCTION_NOT_FOUND: line 1:8: Function 'no_such_function' not"),
+        ("SELECT no_such_function(hour) FROM sales", "FUNCTION_NOT_FOUND: line 1:8: Function 'no_such_func"),
         ("SELECT * FROM read_csv('/etc/passwd')", "FUNCTION_NOT_FOUND: line 1:15: Function 'read_csv' not"),
         ("SELECT (SELECT hour FROM sales)", "SUBQUERY_MULTIPLE_ROWS: Scalar sub-query"),
         ("SELECT 1 FROM sales WHERE", "SYNTAX_ERROR: line 1:21: mismatched input 'WHERE'"),

@@ -8,7 +8,9 @@
     engine      one query in a DuckDB database of its own
     planner     names resolved, types inferred, table references planned
     inference   Trino's types
-    rewrite, functions, trees   where Trino and DuckDB mean different things by the same SQL
+    dialect, names              SQL as it is written, and which functions are served
+    rewrite, functions, casts, unnest, patterns, macros, trees
+                where Trino and DuckDB mean different things by the same SQL
     scan, text  a table reference as a DuckDB view; fields of delimited text
     catalog, partitions, storage   the Glue catalog, partitions of a table, objects of S3
     results, types, errors      texts, column types and messages as Athena has them
@@ -16,9 +18,10 @@
 MiniStack keeps its workgroups, named queries and data catalogs. What differs from AWS, knowingly: a syntax
 error makes the query FAILED, where AWS refuses the request; DELETE, UPDATE, MERGE, EXPLAIN ANALYZE,
 information_schema, Iceberg, Avro and buckets fail as not supported; EXPLAIN shows DuckDB's plan; how
-results are to be encrypted is told and not done; UNNEST of a map or of several arrays fails; a large or
-tiny double CAST to varchar has more digits than Trino's 1.0E7; a value with a time zone is shown in UTC; an
-alias in ORDER BY aside, DuckDB's leniency shows where Trino would refuse an implicit cast.
+results are to be encrypted is told and not done; functions that were not
+checked against Trino's documentation, patterns of dates beyond strftime's, and time zones other than UTC
+where they would be shown or compared are refused; a group of a regular expression that takes no part gives
+an empty text, not NULL; DuckDB's leniency shows where Trino would refuse an implicit cast that no rule knows.
 """
 
 from __future__ import annotations

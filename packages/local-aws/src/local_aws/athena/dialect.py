@@ -18,7 +18,8 @@ FUNCTION_NAME = "athena_function"
 _PASSED_THROUGH = frozenset(
     "array_distinct array_except array_intersect array_max array_min array_remove array_union arrays_overlap"
     " contains date_format date_parse format_datetime from_unixtime json_array_length json_extract"
-    " json_extract_scalar json_format json_query json_value parse_datetime reverse sha1 to_base".upper().split()
+    " json_extract_scalar json_format json_query json_value parse_datetime reverse sha1"
+    " to_base".upper().split()
 )
 """Functions that `functions` translates by name, from the arguments as written."""
 
@@ -80,7 +81,7 @@ class _AthenaParser(AthenaParser):
 class AthenaStatements(Athena):
     """The dialect to parse statements with; `athena` itself writes them."""
 
-    PSEUDOCOLUMNS: ClassVar = {"$PATH"}
+    PSEUDOCOLUMNS = {"$PATH"}  # noqa: RUF012
     EXCLUDES_PSEUDOCOLUMNS_FROM_STAR = True
 
     Parser = _AthenaParser

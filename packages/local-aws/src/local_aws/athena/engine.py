@@ -18,9 +18,9 @@ from sqlglot import exp
 
 from local_aws.athena.catalog import Catalog
 from local_aws.athena.errors import QueryCancelled, from_engine
+from local_aws.athena.macros import MACROS
 from local_aws.athena.planner import plan
 from local_aws.athena.results import Result, csv_header, csv_lines
-from local_aws.athena.rewrite import MACROS
 from local_aws.athena.scan import Scanner
 from local_aws.athena.storage import ObjectStore
 from local_aws.athena.types import hive_name, result_column

@@ -401,7 +401,7 @@ def _map_aggregate(node: exp.Anonymous) -> None:
 
 
 def _sequence(node: exp.GenerateSeries) -> None:
-    """SEQUENCE: down as well as up; months are added to the start, so the 31st stays the last of its month."""
+    """SEQUENCE: up or down; months are added to the start, so the 31st stays the last of its month."""
     start, stop, step = node.args["start"], node.args["end"], node.args.get("step")
     moment = type_of(start).this
     if moment not in TEMPORAL_ORDER:
@@ -602,7 +602,7 @@ def _bigint(node: exp.Expr) -> None:
 
 
 def _as_operand(node: exp.Expr) -> None:
-    """CEIL, FLOOR, SIGN and TRUNCATE keep the type of their number; DuckDB makes a DOUBLE or a TINYINT of it."""
+    """CEIL, FLOOR, SIGN and TRUNCATE keep their number's type; DuckDB makes a DOUBLE or a TINYINT of it."""
     if is_integer(type_of(node.this)) or is_floating(type_of(node.this)):
         target = type_of(node.this).copy()
         wrap(node, lambda inner: exp.cast(inner, target))

@@ -1,4 +1,4 @@
-"""Functions in DuckDB's SQL that the rewritten queries call: Trino's meaning where DuckDB has another, or none.
+"""Functions in DuckDB's SQL that rewritten queries call: Trino's meaning where DuckDB has another, or none.
 
 A macro that must fail calls `athena_fail`, or makes a text that no cast accepts: both carry Athena's code and
 message in the engine's error, where `errors.from_engine` finds them. (DuckDB's own `error` would not do: it
@@ -25,7 +25,8 @@ _DEFINITIONS = (
         CASE WHEN t LIKE '0.%' THEN len(ltrim(t[3:], '0')) - len(t[3:]) - 1
              ELSE len(split_part(t, '.', 1)) - 1 END)""",
     """athena_magnitude_text(t) AS CASE WHEN contains(t, 'e')
-        THEN athena_scientific(replace(split_part(t, 'e', 1), '.', ''), CAST(split_part(t, 'e', 2) AS INTEGER))
+        THEN athena_scientific(
+            replace(split_part(t, 'e', 1), '.', ''), CAST(split_part(t, 'e', 2) AS INTEGER))
         ELSE athena_plain_scientific(t) END""",
     """athena_double_text(x) AS CASE
         WHEN isnan(x) THEN 'NaN'
@@ -36,7 +37,8 @@ _DEFINITIONS = (
     """athena_substr(s, i) AS CASE WHEN i = 0 OR -i > length(s) THEN '' ELSE substring(s, i) END,
         (s, i, n) AS CASE WHEN i = 0 OR -i > length(s) OR n <= 0 THEN '' ELSE substring(s, i, n) END""",
     """athena_split_part(s, d, i) AS CASE
-        WHEN i < 1 THEN CAST(athena_fail('INVALID_FUNCTION_ARGUMENT: Index must be greater than zero') AS VARCHAR)
+        WHEN i < 1
+        THEN CAST(athena_fail('INVALID_FUNCTION_ARGUMENT: Index must be greater than zero') AS VARCHAR)
         WHEN i <= len(str_split(s, d)) THEN split_part(s, d, i) END""",
     """athena_levenshtein(a, b) AS CASE WHEN strlen(a) = length(a) AND strlen(b) = length(b)
         THEN levenshtein(a, b)
@@ -49,15 +51,20 @@ _DEFINITIONS = (
     """athena_castable(ok, x, type) AS CASE WHEN ok THEN x
         ELSE athena_marked('INVALID_CAST_ARGUMENT: Cannot cast ''' || x || ''' to ' || type) END""",
     "athena_integer_text(x, type) AS athena_castable(regexp_full_match(x, '[+-]?[0-9]+'), x, type)",
-    "athena_boolean_text(x) AS athena_castable(lower(x) IN ('t', 'true', '1', 'f', 'false', '0'), x, 'boolean')",
-    r"""athena_date_text(x) AS CASE WHEN regexp_full_match(trim(x), '[+-]?\d{4,}-\d{1,2}-\d{1,2}') THEN trim(x)
+    "athena_boolean_text(x) AS athena_castable("
+    "lower(x) IN ('t', 'true', '1', 'f', 'false', '0'), x, 'boolean')",
+    r"""athena_date_text(x) AS CASE
+        WHEN regexp_full_match(trim(x), '[+-]?\d{4,}-\d{1,2}-\d{1,2}') THEN trim(x)
         ELSE athena_marked('INVALID_CAST_ARGUMENT: Value cannot be cast to date: ' || x) END""",
     r"""athena_timestamp_text(x) AS CASE
         WHEN regexp_full_match(trim(x), '[+-]?\d{4,}-\d{1,2}-\d{1,2}( \d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?)?')
-        THEN trim(x) ELSE athena_marked('INVALID_CAST_ARGUMENT: Value cannot be cast to timestamp: ' || x) END""",
+        THEN trim(x)
+        ELSE athena_marked('INVALID_CAST_ARGUMENT: Value cannot be cast to timestamp: ' || x) END""",
     r"""athena_utc_text(x) AS CASE
-        WHEN regexp_matches(x, '[T ]\d.*([A-Za-z]|[+-]\d)') AND NOT regexp_matches(x, '(Z|UTC|[+-]00(:?00)?)$')
-        THEN athena_marked('NOT_SUPPORTED: a time zone other than UTC would be lost in the embedded AWS: ' || x)
+        WHEN regexp_matches(x, '[T ]\d.*([A-Za-z]|[+-]\d)')
+            AND NOT regexp_matches(x, '(Z|UTC|[+-]00(:?00)?)$')
+        THEN athena_marked(
+            'NOT_SUPPORTED: a time zone other than UTC would be lost in the embedded AWS: ' || x)
         ELSE x END""",
     """athena_bounded(x, n) AS CASE WHEN length(x) <= n THEN x WHEN x IS NULL THEN NULL
         ELSE CAST(athena_fail('INVALID_CAST_ARGUMENT: Value ' || x || ' cannot be represented as varchar('
@@ -90,19 +97,21 @@ _DEFINITIONS = (
     "athena_element(x, i) AS x[athena_index(i)]",
     """athena_subscript(x, i) AS x[CASE
         WHEN i < 0 THEN athena_fail('INVALID_FUNCTION_ARGUMENT: Array subscript is negative: ' || i)
-        WHEN i > len(x) THEN athena_fail('INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal '
-            || 'to array length: ' || i || ' > ' || len(x))
+        WHEN i > len(x) THEN athena_fail('INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or '
+            || 'equal to array length: ' || i || ' > ' || len(x))
         ELSE athena_index(i) END]""",
     """athena_slice(x, i, n) AS CASE
         WHEN -i > len(x) THEN x[1:0] WHEN i < 0 THEN x[len(x) + i + 1:len(x) + i + n]
         ELSE x[athena_index(i):i + n - 1] END""",
     """athena_trim_array(x, n) AS x[1:CASE WHEN n BETWEEN 0 AND len(x) THEN len(x) - n
-        ELSE athena_fail('INVALID_FUNCTION_ARGUMENT: size must not be negative nor exceed array cardinality') END]""",
+        ELSE athena_fail(
+            'INVALID_FUNCTION_ARGUMENT: size must not be negative nor exceed array cardinality') END]""",
     """athena_ngrams(x, n) AS CASE WHEN n >= len(x) THEN [x]
         ELSE list_transform(range(1, len(x) - n + 2), lambda i: x[i:i + n - 1]) END""",
     """athena_step(a, b, step) AS CASE WHEN step > 0 AND b >= a OR step < 0 AND b <= a THEN step
         ELSE athena_fail('INVALID_FUNCTION_ARGUMENT: sequence stop value should be greater than or equal to '
-            || 'start value if step is greater than zero otherwise stop should be less than or equal to start')
+            || 'start value if step is greater than zero otherwise stop should be less than or equal to '
+            || 'start')
         END""",
     """athena_sequence(a, b) AS generate_series(a, b, CASE WHEN b >= a THEN 1 ELSE -1 END),
         (a, b, step) AS generate_series(a, b, athena_step(a, b, step))""",
@@ -128,22 +137,27 @@ _DEFINITIONS = (
     """athena_json_text(j) AS CASE WHEN athena_require(coalesce((
             SELECT bool_and(list_sort(json_keys(t.value)) = json_keys(t.value))
             FROM json_tree(j) AS t WHERE t.type = 'OBJECT'), true),
-        'NOT_SUPPORTED: JSON whose keys are not sorted cannot be shown by the embedded AWS, only extracted: ' || j)
+        'NOT_SUPPORTED: JSON whose keys are not sorted cannot be shown by the embedded AWS, only extracted: '
+        || j)
         THEN CAST(json(j) AS VARCHAR) END""",
     "athena_json_extract(j, path) AS json_extract(athena_valid(j), path)",
     """athena_json_length(j) AS CASE WHEN json_type(athena_valid(j)) = 'ARRAY'
         THEN json_array_length(athena_valid(j)) END""",
     # Trino gives a number as it is written, DuckDB in its shortest form: the same if it is written so.
-    r"""athena_is_shortest(j, path) AS coalesce(json_type(j, path) <> 'DOUBLE' OR regexp_matches(CAST(j AS VARCHAR),
+    r"""athena_is_shortest(j, path) AS coalesce(json_type(j, path) <> 'DOUBLE' OR regexp_matches(
+        CAST(j AS VARCHAR),
         '(^|[^0-9.-])' || replace(json_extract_string(j, path), '.', '\.') || '($|[^0-9eE])'), true)""",
     """athena_json_scalar(j, path) AS CASE
         WHEN json_type(athena_valid(j), path) IN ('ARRAY', 'OBJECT', 'NULL') THEN NULL
-        WHEN athena_require(athena_is_shortest(athena_valid(j), path), 'NOT_SUPPORTED: a number that JSON has not in '
+        WHEN athena_require(athena_is_shortest(athena_valid(j), path),
+            'NOT_SUPPORTED: a number that JSON has not in '
             || 'its shortest form cannot be shown by the embedded AWS, only cast: '
             || 'CAST(json_extract(...) AS double): ' || j)
         THEN json_extract_string(athena_valid(j), path) END""",
-    """athena_json_varchar(j) AS CASE WHEN athena_require(coalesce(json_type(j) NOT IN ('ARRAY', 'OBJECT'), true),
-        'INVALID_CAST_ARGUMENT: Cannot cast ''' || j || ''' to varchar') THEN athena_json_scalar(j, '$') END""",
+    """athena_json_varchar(j) AS CASE WHEN athena_require(
+        coalesce(json_type(j) NOT IN ('ARRAY', 'OBJECT'), true),
+        'INVALID_CAST_ARGUMENT: Cannot cast ''' || j || ''' to varchar')
+        THEN athena_json_scalar(j, '$') END""",
 )
 """Those that others call come first."""
 

@@ -1,4 +1,4 @@
-"""Patterns of dates and times: MySQL's of date_format and date_parse, Joda's of format_datetime, as strftime's.
+"""Patterns of dates and times as strftime's: MySQL's for date_format, Joda's for format_datetime.
 
 Letters that Trino does not support, and those that strftime cannot do, are refused.
 https://trino.io/docs/current/functions/datetime.html, "MySQL date functions" and "Java date functions".

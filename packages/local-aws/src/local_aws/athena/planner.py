@@ -204,7 +204,7 @@ def _scopes(query: exp.Expr) -> list[Scope]:
 
 def _schema_of(query: exp.Expr, catalog: Catalog) -> MappingSchema:
     """Columns and types of the tables that the query reads, for sqlglot."""
-    schema = MappingSchema(dialect=DIALECT)
+    schema = MappingSchema(dialect=AthenaStatements)
     for table in _catalog_tables(query):
         definition = catalog.table(table.db, table.name.lower())
         columns = {column.name: column.data_type for column in definition.all_columns}
@@ -224,6 +224,9 @@ def _qualified(query: exp.Expr, schema: MappingSchema) -> exp.Expr:
         )
     except OptimizeError as error:
         raise _unresolved(query, schema, error) from error
+    for column in query.find_all(exp.Column):  # `database.table.column`: a scan is known by the table's name.
+        column.set("db", None)
+        column.set("catalog", None)
     for scope in _scopes(query):
         _qualify_having(scope, schema)
     return query
@@ -300,7 +303,7 @@ def _output_columns(query: exp.Expr) -> list[OutputColumn]:
 
 
 def _show_as_text(query: exp.Expr) -> None:
-    """Of the result: JSON, and intervals of months, which DuckDB would give as 30 days each, in Trino's text."""
+    """Show JSON, and intervals of months, which DuckDB would give as 30 days each, in Trino's text."""
     if not isinstance(query, exp.Select):
         return
     for projection in query.expressions:

@@ -1,8 +1,9 @@
 """Rewrites of a query whose meaning, not spelling, differs between Trino and DuckDB.
 
 sqlglot translates spelling (function names, literals, date formats). What is here depends on the types of
-operands: division, averages and rounding of decimals, casts, dates plus intervals, comparisons. Functions
-with two meanings are in `functions`. `inference.TrinoTypes` must have annotated the query before.
+operands: division, averages and rounding of decimals, dates plus intervals, comparisons. Functions with two
+meanings are in `functions`, casts in `casts`, UNNEST in `unnest`. `inference.TrinoTypes` must have annotated
+the query before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from sqlglot import exp
 from local_aws.athena import casts, functions, names, unnest
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.inference import (
-    INTEGER_DIGITS,
     NUMERIC_ORDER,
     TEMPORAL_ORDER,
     exact_parameters,
@@ -27,7 +27,6 @@ from local_aws.athena.inference import (
     is_unknown,
     type_of,
 )
-from local_aws.athena.macros import MACROS as MACROS
 from local_aws.athena.trees import group, replace, with_modifiers, wrap
 from local_aws.athena.types import MAX_DECIMAL, decimal_parameters, decimal_type
 

@@ -32,7 +32,7 @@ def name_columns(query: exp.Expr) -> None:
 
 
 def rewrite(node: exp.Unnest) -> None:
-    """Make a subquery of an UNNEST that DuckDB's cannot do. Raises QueryFailed where names and columns differ."""
+    """Make a subquery of an UNNEST that DuckDB's cannot do. Raises QueryFailed for too few or many names."""
     operands = node.expressions
     if len(operands) == 1 and not is_map(type_of(operands[0])) and not _row_fields(operands[0]):
         if not (is_array(type_of(operands[0])) or is_unknown(type_of(operands[0]))):
@@ -52,7 +52,8 @@ def rewrite(node: exp.Unnest) -> None:
     if len(names) != len(parts):
         raise QueryFailed(
             "MISMATCHED_COLUMN_ALIASES",
-            f"Column alias list has {len(names)} entries but '{alias.name}' has {len(parts)} columns available",
+            f"Column alias list has {len(names)} entries but '{alias.name}' has {len(parts)} columns "
+            "available",
             operands[0],
         )
     select = exp.select(*(call("unnest", part) for part in parts))
