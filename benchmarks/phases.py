@@ -1,8 +1,9 @@
 """Splits a run of the job into phases, from what its logs say.
 
 A layer ends when its summary line appears. Before bronze, Glue's reader has ended where the first statement
-begins that writes; within gold, cube and visitors have ended with the last statement that writes one of them.
-Where the job does two of these in one statement, they cannot be told apart, and the first is left out.
+begins that writes, or runs Python, as the job's bronze does; within gold, cube and visitors have ended with
+the last statement that writes one of them. Where the job does two of these in one statement, they cannot be
+told apart, and the first is left out.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def phases(run: Run) -> dict[str, float]:
     assert run.events is not None, "the run was not observed"
     statements = run.events.statements
     times = {"spark_start": statements[0].began}
-    writing = [statement.began for statement in statements if statement.writes]
+    writing = [statement.began for statement in statements if statement.writes or statement.runs_python]
     if writing and writing[0] > statements[0].began:
         times["reader"] = writing[0]
     layers = _layer_ends(run.output)

@@ -22,11 +22,12 @@ _WRITES = re.compile(r"InsertIntoHadoopFsRelationCommand.*?Arguments: (s3://[^,\
 
 @dataclass(frozen=True)
 class Statement:
-    """One SQL execution: seconds since 1970, and the S3 folder that it wrote, if it wrote one."""
+    """One SQL execution: seconds since 1970, the S3 folder that it wrote, if it did, and if it ran Python."""
 
     began: float
     ended: float
     writes: str | None
+    runs_python: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _statements(events: list[dict[str, Any]]) -> list[Statement]:
                     began=event["time"] / 1000,
                     ended=ends[event["executionId"]] / 1000,
                     writes=writes[1] if writes else None,
+                    runs_python="MapInArrow" in event["physicalPlanDescription"],
                 )
             )
     return sorted(found, key=lambda statement: statement.began)

@@ -514,9 +514,9 @@ def arrow_table(rows: list[Any], columns: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=columns)
 
 
-# Which version of which raw object bronze holds, and of which days its events are: an object of JSON lines
-# for each day of arrival that keys tell.
-INDEX = "bronze/deliveries/"
+# The index: which version of which raw object bronze holds, and of which hours its events are; an object of
+# JSON lines for each day of arrival that keys tell.
+INDEX = "bronze/objects/"
 
 
 def index_key(uri: str) -> str:
@@ -852,10 +852,9 @@ def find_work(lake: Bucket, raw: Bucket, handed: set[str], compact_days: int) ->
     for day in (str(today - timedelta(days=back + 1)) for back in range(compact_days)):
         if any(f"/run={REBUILT}/" not in key for key in lake.files([EVENTS_CLEANED.day(day)])):
             days.add(day)
+    # Of what a killed run left half done, before the note that names it is replaced.
     half_done = [one for uri, one in left.items() if uri in objects or uri not in held]
-    lake.delete(
-        one.file(table) for one in half_done for table in BRONZE
-    )  # before the note that names them goes
+    lake.delete(one.file(table) for one in half_done for table in BRONZE)
     work = Work(run, objects, days, held)
     if objects or days or left:
         work.note(lake)
@@ -878,20 +877,15 @@ def run(
     work = find_work(lake, raw, handed_over(glue_context, raw), compact_days)
     if work.objects:
         take_in(lake, work)
-    lines, rejected = work.total("accepted") + work.total("rejected"), work.total("rejected")
+    accepted, rejected = work.total("accepted"), work.total("rejected")
     newest = max((one.newest for one in work.objects.values()), default=0)
+    counts = {"files": len(work.objects), "rows_in": accepted + rejected, "accepted": accepted}
     age = int(time()) - newest if newest else None
-    counts = {
-        "files": len(work.objects),
-        "rows_in": lines,
-        "accepted": lines - rejected,
-        "rejected": rejected,
-    }
-    summarise("bronze", began, **counts, newest_event_age_seconds=age)
+    summarise("bronze", began, **counts, rejected=rejected, newest_event_age_seconds=age)
     is_gold_whole = all(side_by_side(lake.objects, map(gold_key, GOLD))) or not work.held
     if work.objects or work.days or not is_gold_whole:
         refine(lake, work)
-    if rejected * 100 > max_rejected_percent * lines:
+    if rejected * 100 > max_rejected_percent * (lines := accepted + rejected):
         raise TooManyRejected(
             f"{rejected} of {lines} lines were rejected ({rejected / lines:.2%}), more than "
             f"--MAX_REJECTED_PERCENT {max_rejected_percent:g}. See why in events_rejected. Then deliver the "
@@ -911,12 +905,8 @@ def refine(lake: Bucket, work: Work) -> None:
     if work.days:
         rebuild(lake, work.days)
     added_to = {day for one in work.objects.values() for day in one.days} - work.days
-    inserted, corrected = addition["inserted"], addition["corrected"]
-    counts = {
-        "inserted": inserted,
-        "corrected": corrected,
-        "duplicates": work.total("accepted") - inserted - corrected,
-    }
+    counts = {name: addition[name] for name in ("inserted", "corrected")}
+    counts["duplicates"] = work.total("accepted") - sum(counts.values())
     summarise("silver", began, **counts, days_appended=sorted(added_to), days_rebuilt=sorted(work.days))
     began = monotonic()
     for days, owner in ((added_to, work.run), (work.days, REBUILT)):

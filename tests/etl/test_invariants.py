@@ -337,7 +337,7 @@ SECONDS = {
         uri("2025-11-18T14:40"): packed(line(VIEW, timestamp="2025-11-17T23:00:00Z")),
     },
 }
-RECORDS = re.compile(r"\w+ lake/(_pending/|bronze/deliveries/|gold/\w+/[^/]+\.parquet)")
+RECORDS = re.compile(r"\w+ lake/(_pending/|bronze/objects/|gold/\w+/[^/]+\.parquet)")
 IS_LONG = "ETL_EXAMPLES" in os.environ
 
 
@@ -407,7 +407,7 @@ def test_a_killed_run_is_made_good_although_its_raw_objects_have_expired(
     workbench.upload(corrections)
     uploaded = workbench.state()
     of_a_run = changes(requests_of_a_run(workbench))
-    (indexed,) = (place for place, change in enumerate(of_a_run) if "/bronze/deliveries/" in change)
+    (indexed,) = (place for place, change in enumerate(of_a_run) if "/bronze/objects/" in change)
     for number, expected in ((indexed, FIRST), (indexed + 1, FIRST | corrections)):
         workbench.put_back(uploaded)
         assert workbench.run_in_the_dark_after(number)

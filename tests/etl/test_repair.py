@@ -120,6 +120,7 @@ def test_a_lake_of_the_older_job_is_refused_with_advice_that_helps(workbench: Wo
     bronze = "bronze/events/year=2025/month=11/day=18/hour=14/minute=25/a.parquet"
     older = (
         bronze,
+        "bronze/deliveries/2025-11-18.jsonl",
         "silver/events_cleaned/b.parquet",
         "gold/event_cube/c.parquet",
         "_pending/d",
