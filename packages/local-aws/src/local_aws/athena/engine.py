@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from local_aws.athena.catalog import Catalog
 from local_aws.athena.errors import QueryCancelled, from_engine
-from local_aws.athena.macros import MACROS
+from local_aws.athena.macros import definitions
 from local_aws.athena.planner import plan
 from local_aws.athena.results import Result, csv_header, csv_lines
 from local_aws.athena.scan import Scanner
@@ -123,7 +123,7 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
     try:
         with session.cancellation.of(connection):
             connection.execute("SET TimeZone = 'UTC'")
-            for macro in MACROS:
+            for macro in definitions(planned.sql):
                 connection.execute(macro)
             scanner = Scanner(session.catalog, session.store, connection)
             scanned = 0

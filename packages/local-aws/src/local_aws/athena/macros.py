@@ -161,4 +161,16 @@ _DEFINITIONS = (
 )
 """Those that others call come first."""
 
-MACROS = tuple(f"CREATE MACRO {definition}" for definition in _DEFINITIONS)
+_ALWAYS = "athena_fail("
+"""What scans of unreadable columns call, besides the query."""
+
+
+def definitions(sql: str) -> list[str]:
+    """The statements that create what a query calls, and no others: each of them takes milliseconds."""
+    called, needed = _ALWAYS + sql.lower(), []
+    for definition in reversed(_DEFINITIONS):
+        name = definition.partition("(")[0]
+        if f"{name}(" in called:
+            called += definition.lower()
+            needed.append(f"CREATE MACRO {definition}")
+    return needed[::-1]
