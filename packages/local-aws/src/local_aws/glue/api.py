@@ -370,7 +370,7 @@ class _JobActions:
 
 def _shown_job(job: Mapping[str, Any]) -> dict[str, Any]:
     """A job as the API shows it: with its capacity, without tags and without members that say nothing."""
-    shown = {name: value for name, value in job.items() if name != "Tags" and value not in (None, "", {})}
+    shown = {name: value for name, value in job.items() if name != "Tags" and value not in (None, "")}
     return {**shown, "MaxCapacity": _capacity(job), "AllocatedCapacity": int(_capacity(job))}
 
 
