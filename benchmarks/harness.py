@@ -34,7 +34,7 @@ from benchmarks.spark_events import Observation, observation_settings, read_obse
 from capstone_pipeline import Connection, StackOutputs, connect, create_or_update_job, upload_if_changed
 from demo import deploy_stack
 from generate_sample_data import FileSummary, Settings, generate
-from local_aws import DEFAULT_REGION, LocalAws, running_server
+from local_aws import BYTES_READ, DEFAULT_REGION, LocalAws, running_server
 
 TEMPLATE = ROOT / "capstone-starter.cfn.yaml"
 OURS = ROOT / "glue_scripts" / "capstone_etl.py"
@@ -179,6 +179,8 @@ class Run:
     """The objects that it left in the analytics bucket: key and size in bytes."""
     requests: dict[str, int]
     """To S3, by kind."""
+    bytes_read: int
+    """Of objects, from S3."""
     memory: dict[str, int]
     """Bytes of its processes when they had most, by kind, where that was asked for."""
     events: Observation | None
@@ -247,6 +249,7 @@ class Pipeline:
             began=began,
             seconds=run["CompletedOn"].timestamp() - began,
             written={key: size for key, (size, *_) in (self._versions().items() - before.items())},
+            bytes_read=requests.pop(BYTES_READ, 0),
             requests=dict(requests),
             memory=memory,
             output=output,

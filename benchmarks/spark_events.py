@@ -1,12 +1,7 @@
-"""Observes one Spark run from outside: which statement ran when, and how many bytes came from S3.
-
-Statements come from Spark's event log; bytes from the counter of Hadoop's file system that serves s3://, by
-way of Spark's metrics. (The event log's own byte counts take what is read from a cache for input.)
-"""
+"""Observes one Spark run from outside, by its event log: which statement ran when, and what tasks took."""
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterator
@@ -14,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_FILE_SYSTEM = "s3"
-"""By its scheme, as Hadoop's counters have it."""
 _SQL = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecution"
 _WRITES = re.compile(r"InsertIntoHadoopFsRelationCommand.*?Arguments: (s3://[^,\s]+)", re.DOTALL)
 
@@ -38,19 +31,14 @@ class Observation:
     jobs: int
     tasks: int
     task_cpu_seconds: float
-    bytes_read: int
 
 
 def observation_settings(folder: Path) -> list[str]:
     """Spark settings under which a run leaves in `folder` what `read_observation` reads. Creates it."""
     (folder / "events").mkdir(parents=True)
-    (folder / "metrics").mkdir()
     return [
         "spark.eventLog.enabled=true",
         f"spark.eventLog.dir={(folder / 'events').as_uri()}",
-        f"spark.executor.metrics.fileSystemSchemes={_FILE_SYSTEM}",
-        "spark.metrics.conf.*.sink.csv.class=org.apache.spark.metrics.sink.CsvSink",
-        f"spark.metrics.conf.*.sink.csv.directory={folder / 'metrics'}",
     ]
 
 
@@ -65,7 +53,6 @@ def read_observation(folder: Path) -> Observation:
         jobs=sum(event["Event"] == "SparkListenerJobStart" for event in events),
         tasks=len(tasks),
         task_cpu_seconds=nanoseconds / 1e9,
-        bytes_read=_bytes_read(folder / "metrics"),
     )
 
 
@@ -73,14 +60,6 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
     with path.open() as file:
         for line in file:
             yield json.loads(line)
-
-
-def _bytes_read(folder: Path) -> int:
-    """The last value of the file system's counter: Spark reports once more when it ends."""
-    (path,) = folder.glob(f"*.executor.filesystem.{_FILE_SYSTEM}.read_bytes.csv")
-    with path.open() as file:
-        *_, last = csv.DictReader(file)
-    return int(last["value"])
 
 
 def _statements(events: list[dict[str, Any]]) -> list[Statement]:

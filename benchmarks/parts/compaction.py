@@ -72,7 +72,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
         **_compared("bytes", sizes, "B", "bytes of silver"),
         **_questions(files, seconds),
         "seconds": Figure(run.seconds, "s", "a run without new objects that compacts, warm JVM"),
-        "bytes_read": Figure(run.events.bytes_read, "B", "read from S3 by it"),
+        "bytes_read": Figure(run.bytes_read, "B", "read from S3 by it"),
         "bytes_written": Figure(sum(run.written.values()), "B", "written to S3 by it"),
         "again_seconds": Figure(again.seconds, "s", "another such run, which finds nothing to compact"),
         "again_files_written": Figure(len(again.written), "count", "objects written by that one"),

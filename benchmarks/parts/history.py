@@ -120,7 +120,7 @@ def _take_in(pipeline: Pipeline, number: int, batch: Any) -> Point:
     return Point(
         batch=number,
         seconds=run.seconds,
-        bytes_read=run.events.bytes_read,
+        bytes_read=run.bytes_read,
         bytes_written=sum(run.written.values()),
         files_written=len(run.written),
         jobs=run.events.jobs,
@@ -254,7 +254,7 @@ def section(result: Result) -> str:
         "arrive within one day, the hardest case: the day that a run touches grows with every batch. Each "
         "batch of ours is a run of its own. A run of the baseline reads all of history, so it is timed at "
         f"{len(baseline)} batches, each right after ours, and takes those between in one untimed run, which "
-        "leaves its lake as single runs would. Bytes read are those of Hadoop's counters, bytes written are "
+        "leaves its lake as single runs would. Bytes read are those that S3 answered with, bytes written are "
         "those of the objects that a run left. Both jobs run with Spark's event log on.",
         drawing.figure_table(figures[name] for name in names),
         drawing.image(

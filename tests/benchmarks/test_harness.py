@@ -180,8 +180,9 @@ def run(*statements: Statement) -> Run:
         ],
         written={},
         requests={},
+        bytes_read=0,
         memory={},
-        events=Observation(list(statements), jobs=0, tasks=0, task_cpu_seconds=4.0, bytes_read=0),
+        events=Observation(list(statements), jobs=0, tasks=0, task_cpu_seconds=4.0),
     )
 
 

@@ -38,7 +38,7 @@ def test_requests_are_counted_by_folder_and_kind(aws: LocalAws) -> None:
     }
     assert counted == {
         BUCKET: {"PUT": 1, "HEAD": 1, "LIST": 1, "GET": 1},
-        f"{BUCKET}/gold/table": {"PUT": 2, "GET": 1, "LIST": 1, "DELETE MANY": 1},
+        f"{BUCKET}/gold/table": {"PUT": 2, "GET": 1, "LIST": 1, "DELETE MANY": 1, "bytes read": 7},
         f"{BUCKET}/gold/copy": {"COPY": 1, "DELETE": 1},
         f"{BUCKET}/big": {"MULTIPART": 2},
     }

@@ -5,6 +5,6 @@ else reaches it through AWS_ENDPOINT_URL, exactly as it would reach AWS. Not for
 reachable from another machine.
 """
 
-from local_aws.server import DEFAULT_REGION, LocalAws, LocalAwsError, running_server
+from local_aws.server import BYTES_READ, DEFAULT_REGION, LocalAws, LocalAwsError, running_server
 
-__all__ = ["DEFAULT_REGION", "LocalAws", "LocalAwsError", "running_server"]
+__all__ = ["BYTES_READ", "DEFAULT_REGION", "LocalAws", "LocalAwsError", "running_server"]

@@ -11,7 +11,7 @@ from typing import Any
 from ministack import app as ministack_app
 from ministack.services import s3
 
-from local_aws.server import HOST, REQUESTS_PATH
+from local_aws.server import BYTES_READ, HOST, REQUESTS_PATH
 
 _FOLDERS = 2
 """How many levels of folders requests are told apart by."""
@@ -42,8 +42,12 @@ def install() -> None:
         elif kind == "DELETE MANY":
             first = re.search(rb"<Key>([^<]*)", body)
             key = first[1].decode() if first else ""
-        _counts["/".join([bucket, *key.split("/")[:-1][:_FOLDERS]])][kind] += 1
-        return await handle(method, path, headers, body, query, **options)
+        counts = _counts["/".join([bucket, *key.split("/")[:-1][:_FOLDERS]])]
+        counts[kind] += 1
+        answer = await handle(method, path, headers, body, query, **options)
+        if kind == "GET" and key:
+            counts[BYTES_READ] += len(answer[2])
+        return answer
 
     s3._signed_region = signed_region_but_hadoops
     s3.handle_request = counted

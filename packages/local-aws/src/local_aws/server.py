@@ -44,6 +44,7 @@ _START_TIMEOUT_SECONDS = 60
 _STOP_TIMEOUT_SECONDS = 20
 _HEALTH_PATH = "/_ministack/health"
 REQUESTS_PATH = "/_local_aws/requests"
+BYTES_READ = "bytes read"
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 Progress = Callable[[str], None]
@@ -245,7 +246,10 @@ def is_healthy(record: ServerRecord, timeout: float = 2.0) -> bool:
 
 
 def requests(endpoint_url: str, *, reset: bool = False) -> dict[str, dict[str, int]]:
-    """The S3 requests so far, as bucket/folder/folder -> kind -> number; `reset`: from 0 after it."""
+    """The S3 requests so far, as bucket/folder/folder -> kind -> number; `reset`: from 0 after it.
+
+    Beside the kinds there is BYTES_READ: how much of objects the GET requests were answered with.
+    """
     connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc)
     with contextlib.closing(connection):
         connection.request("DELETE" if reset else "GET", REQUESTS_PATH)
