@@ -85,6 +85,8 @@ def test_an_interval_of_months_has_a_type_of_its_own(run: Run) -> None:
         ("ROW(1, 'x')", "{field0=1, field1=x}"),
         ("ROW(1, 'x')[2]", "x"),
         ("CAST(ROW(1, 'x') AS ROW(a integer, b varchar)).b", "x"),
+        ("CAST(ROW(1, ROW(2, 'x')) AS ROW(a bigint, b ROW(c integer, d varchar)))", "{a=1, b={c=2, d=x}}"),
+        ("CAST(ARRAY[ROW(1, 'x')] AS ARRAY(ROW(a integer, b varchar)))", "[{a=1, b=x}]"),
         ("array_max(ARRAY[1, NULL])", None),
         ("array_min(ARRAY[2, 1])", "1"),
         ("sequence(3, 1)", "[3, 2, 1]"),

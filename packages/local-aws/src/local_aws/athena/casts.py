@@ -48,6 +48,8 @@ def cast(node: exp.Cast) -> None:
         _to_json(node, source)
     elif target.this == exp.DType.STRUCT:
         _to_row(node, source)
+    elif target.this in (exp.DType.ARRAY, exp.DType.LIST):
+        _name_fields(node.this, target)
     elif is_text(target):
         _to_text(node, source)
     elif is_text(source):
@@ -74,12 +76,21 @@ def _to_json(node: exp.Cast, source: exp.DataType) -> None:
 
 def _to_row(node: exp.Cast, source: exp.DataType) -> None:
     """Fields of rows are cast by their place, DuckDB's by their name: what has none yet gets the new ones."""
-    fields = node.this.expressions if isinstance(node.this, exp.Struct) else []
-    for field, column in zip(fields, node.to.expressions, strict=False):
-        if isinstance(field, exp.PropertyEQ):
-            field.set("this", column.this.copy())
-    if source.this == exp.DType.STRUCT and not fields:
+    if source.this == exp.DType.STRUCT and not isinstance(node.this, exp.Struct):
         raise not_available("a cast of a row other than ROW(...)", node, "its fields")
+    _name_fields(node.this, node.to)
+
+
+def _name_fields(value: exp.Expr, target: exp.DataType) -> None:
+    """Give the fields of ROW(...), also within ROW(...) and ARRAY[...], the names that the type has."""
+    if isinstance(value, exp.Struct) and target.this == exp.DType.STRUCT:
+        for field, column in zip(value.expressions, target.expressions, strict=False):
+            if isinstance(field, exp.PropertyEQ):
+                field.set("this", column.this.copy())
+                _name_fields(field.expression, column.args["kind"])
+    elif isinstance(value, exp.Array) and target.this in (exp.DType.ARRAY, exp.DType.LIST):
+        for item in value.expressions:
+            _name_fields(item, target.expressions[0])
 
 
 def _to_text(node: exp.Cast, source: exp.DataType) -> None:
