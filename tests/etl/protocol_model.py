@@ -62,7 +62,10 @@ class Raw(NamedTuple):
     @property
     def files(self) -> dict[str, list[Any]]:
         """What it has in bronze: what was accepted, and of every other version something rejected."""
-        files = {"accepted": list(self.rows), "rejected": [self.version] if self.version % 2 else []}
+        files: dict[str, list[Any]] = {
+            "accepted": list(self.rows),
+            "rejected": [self.version] if self.version % 2 else [],
+        }
         return {name: rows for name, rows in files.items() if rows}
 
 

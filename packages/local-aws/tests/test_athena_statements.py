@@ -262,7 +262,7 @@ def test_a_table_is_altered_and_shows_how_it_is_created(lake: Lake) -> None:
     lake.rows("ALTER TABLE altered SET TBLPROPERTIES ('note' = 'x')")
 
     assert ("note\tx",) in lake.rows("SHOW TBLPROPERTIES altered")
-    lines = [line for (line,) in lake.rows("SHOW CREATE TABLE altered")]
+    lines = [str(line) for (line,) in lake.rows("SHOW CREATE TABLE altered")]
     assert lines[:7] == [
         "CREATE EXTERNAL TABLE `altered`(",
         "  `a` int COMMENT 'it\\'s', ",
@@ -275,7 +275,9 @@ def test_a_table_is_altered_and_shows_how_it_is_created(lake: Lake) -> None:
     assert f"  's3://{lake.bucket}/moved/'" in lines
     assert "  'field.delim'='\\t') " in lines
     lake.rows("\n".join(lines).replace("`altered`", "`altered_again`"))
-    again = [line.replace("/moved'", "/moved/'") for (line,) in lake.rows("SHOW CREATE TABLE altered_again")]
+    again = [
+        str(line).replace("/moved'", "/moved/'") for (line,) in lake.rows("SHOW CREATE TABLE altered_again")
+    ]
     assert again[1:] == lines[1:]
     assert lake.error("ALTER TABLE altered RENAME TO other").startswith(
         "NOT_SUPPORTED: ALTER TABLE altered RENAME TO"

@@ -28,6 +28,7 @@ class Peak:
     def __init__(self, aws: LocalAws) -> None:
         self._process, self._ended = psutil.Process(aws.pid), threading.Event()
         self._watcher = threading.Thread(target=self._watch)
+        self._start = self._highest = 0.0
 
     def _now(self) -> float:
         return self._process.memory_info().rss / MIB
