@@ -8,6 +8,9 @@
     driver     the process of a run
     jvms       Spark's JVMs, one kept warm from run to run
     spark      how a JVM is started, connected to and made as good as new
+    archive    its loaded classes, kept to start it faster
+    recording  how they are kept, in the background
+    cache      where they and the jars are kept
     failure    why a script failed, in a line or two
 
 What scripts import, and job bookmarks, are in `local_aws.runtime.awsglue`. The Data Catalog is MiniStack's.

@@ -21,7 +21,6 @@ from typing import IO
 
 import psutil
 
-from local_aws.glue.compiled_code import jars_were_added, share_compiled_code
 from local_aws.glue.spark import connect_pyspark, jvm_overhead, renew_jvm
 
 
@@ -58,8 +57,7 @@ class DriverSpec:
     def result(self) -> Path:
         """Exists once the script has ended and Spark writes no more.
 
-        {"error": null or a message}; of a run that succeeded also what to know of its JVM: "overhead" (see
-        `jvm_overhead`), "is_as_before" (it may serve another run).
+        {"error": null or a message}; of a run that succeeded also its JVM's "overhead" (see `jvm_overhead`).
         """
         return Path(self.run_folder) / "result.json"
 
@@ -82,14 +80,13 @@ def main() -> None:
     try:
         connect_pyspark(Path(spec.connection), lambda: psutil.pid_exists(spec.jvm))
         renew_jvm(spec.settings)
-        share_compiled_code()
         _set_python_path(spec)
         _show_catalog(spec)
         spec.started_mark.touch()
         error = _run_script(spec, describe)
         _stop_spark()
         if error is None:
-            jvm = {"overhead": jvm_overhead(), "is_as_before": not jars_were_added()}
+            jvm = {"overhead": jvm_overhead()}
     except Exception as failure:
         traceback.print_exc()
         error = describe(failure)

@@ -2,8 +2,7 @@
 
 A cold JVM spends half of a short run on loading classes and compiling what it runs; Glue starts jobs from
 warm machines as well. What a run could leave behind for the next is put back by the next one's driver
-(`local_aws.glue.spark.renew_jvm`). The JVM of a run that did not succeed, or that added jars, is never used
-again.
+(`local_aws.glue.spark.renew_jvm`). The JVM of a run that did not succeed is never used again.
 """
 
 from __future__ import annotations

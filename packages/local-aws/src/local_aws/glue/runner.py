@@ -26,7 +26,6 @@ import psutil
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local_aws.glue.compiled_code import CACHE_SETTINGS
 from local_aws.glue.driver import DriverSpec, end_of_process
 from local_aws.glue.jvms import JvmPool, SparkJvm, cpu_seconds, family_of, kill_all, kill_group
 from local_aws.glue.logs import DEFAULT_PREFIX, LogFollower
@@ -232,7 +231,7 @@ class _Run:
                 end = end_of_process("Spark's JVM", jvm.process.returncode)
                 message = f"{end}. The script got: {message}"
             told = json.loads(spec.result.read_text()) if spec.result.exists() else {}
-            is_reusable = state == "SUCCEEDED" and told["is_as_before"]
+            is_reusable = state == "SUCCEEDED"
             self._log_effort(jvm, cpu_seconds(jvm.process.pid) - used_before, told.get("overhead"))
             return state, message
         finally:
@@ -355,7 +354,6 @@ class _Run:
             "spark.sql.warehouse.dir": (self._temporary / "spark-warehouse").as_uri(),
             # No _SUCCESS objects: nobody looks at them, and they lie between the data.
             "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-            **CACHE_SETTINGS,
             **self._file_system(),
             **spark_settings(self._request.arguments.get("--conf", "")),
         }

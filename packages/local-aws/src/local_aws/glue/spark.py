@@ -211,7 +211,9 @@ def connect_pyspark(connection_info: Path, is_alive: Callable[[], bool]) -> None
 def renew_jvm(settings: Mapping[str, str]) -> None:
     """Make the JVM that PySpark uses as good as new, with these Spark settings and no others.
 
-    Compiled code is what remains of an earlier run. To be called before the first SparkContext.
+    What remains of an earlier run are loaded classes, and what Java made of them. To be called before the
+    first SparkContext. Measured with a job that takes in 590,000 lines: 13 s of CPU in a warm JVM, 29 to 34
+    in a cold one.
     """
     from pyspark import SparkContext
 
