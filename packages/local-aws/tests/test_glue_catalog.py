@@ -191,7 +191,8 @@ def test_tables_are_found_by_words_and_by_filters(glue: Any) -> None:
     create_table(glue, "web_visits", {}, Owner="shop", Parameters={"typeOfData": "counter"})
 
     def found(**request: Any) -> list[str]:
-        return [table["Name"] for table in glue.search_tables(**request)["TableList"]]
+        tables = glue.search_tables(**request)["TableList"]
+        return [table["Name"] for table in tables if table["DatabaseName"] == DATABASE]
 
     assert found(SearchText="sales") == ["web_sales"]
     assert found(SearchText="SOLD") == ["web_sales"]
