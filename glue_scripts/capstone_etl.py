@@ -44,6 +44,7 @@ from awsglue.context import GlueContext
 from awsglue.job import Job
 from awsglue.utils import getResolvedOptions
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from pyspark import SparkContext
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
@@ -295,7 +296,10 @@ class Bucket:
     def objects(self, prefix: str) -> list[dict[str, Any]]:
         """Key, Size, ETag and LastModified of all objects whose keys begin so."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        return [one for page in pages for one in page.get("Contents", [])]
+        try:
+            return [one for page in pages for one in page.get("Contents", [])]
+        except ClientError as error:  # It does not name the bucket.
+            raise RuntimeError(f"Cannot list {self.uri}/{prefix}: {error}") from error
 
     def read(self, key: str) -> bytes | None:
         """The content of a small object, None if there is none."""

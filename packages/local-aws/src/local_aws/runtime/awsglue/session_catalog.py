@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrameReader, DataFrameWriter, DataFrameWriterV2, SparkSession
 from pyspark.sql.catalog import Catalog
@@ -179,10 +180,14 @@ class _SessionCatalog:
         self._drop(session, key)
         columns = ", ".join(f"{quoted((name,))} {hive}" for name, hive in table.types.items())
         keys = ", ".join(quoted((name,)) for name in table.partition_keys)
-        session.sql(
-            f"CREATE TABLE {quoted(key)} ({columns}) USING {kind}"
-            f"{f' PARTITIONED BY ({keys})' if keys else ''} LOCATION {_literal(table.location)}"
-        )
+        try:
+            session.sql(
+                f"CREATE TABLE {quoted(key)} ({columns}) USING {kind}"
+                f"{f' PARTITIONED BY ({keys})' if keys else ''} LOCATION {_literal(table.location)}"
+            )
+        except Py4JJavaError as error:
+            self.left_out[table.name] = f"{table.location} of {quoted(key)}: {error.java_exception}"
+            return
         for partition in state[1]:
             values = ", ".join(
                 f"{quoted((name,))}={_literal(value)}"
