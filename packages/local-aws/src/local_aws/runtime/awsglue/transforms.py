@@ -7,7 +7,7 @@ from typing import Any
 
 from pyspark.sql import types as T
 
-from .dynamicframe import DynamicFrame, DynamicFrameCollection, Mapping4
+from .dynamicframe import DynamicFrame, DynamicFrameCollection
 from .fields import quoted
 from .refusals import NotReproduced, refusing
 from .shapes import Path
@@ -55,52 +55,32 @@ class GlueTransform:
         return cls.__name__
 
 
-class ApplyMapping(GlueTransform):
+class FrameTransform(GlueTransform):
+    """A transform that is a method of the frame that it is given, with that method's other parameters."""
+
+    _method: str
+
+    def __call__(self, frame: DynamicFrame, *args: Any, **kwargs: Any) -> DynamicFrame:
+        transformed: DynamicFrame = getattr(frame, self._method)(*args, **kwargs)
+        return transformed
+
+
+class ApplyMapping(FrameTransform):
     """As `DynamicFrame.apply_mapping`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        mappings: Mapping4 | Iterable[Mapping4],
-        case_sensitive: bool = False,
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-    ) -> DynamicFrame:
-        return frame.apply_mapping(
-            mappings, case_sensitive, transformation_ctx, info, stageThreshold, totalThreshold
-        )
+    _method = "apply_mapping"
 
 
-class SelectFields(GlueTransform):
+class SelectFields(FrameTransform):
     """As `DynamicFrame.select_fields`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        paths: str | Iterable[str],
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-    ) -> DynamicFrame:
-        return frame.select_fields(paths, transformation_ctx, info, stageThreshold, totalThreshold)
+    _method = "select_fields"
 
 
-class DropFields(GlueTransform):
+class DropFields(FrameTransform):
     """As `DynamicFrame.drop_fields`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        paths: str | Iterable[str],
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-    ) -> DynamicFrame:
-        return frame.drop_fields(paths, transformation_ctx, info, stageThreshold, totalThreshold)
+    _method = "drop_fields"
 
 
 class RenameField(GlueTransform):
@@ -121,35 +101,16 @@ class RenameField(GlueTransform):
         )
 
 
-class Filter(GlueTransform):
+class Filter(FrameTransform):
     """As `DynamicFrame.filter`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        f: Callable[[Any], object],
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-    ) -> DynamicFrame:
-        return frame.filter(f, transformation_ctx, info, stageThreshold, totalThreshold)
+    _method = "filter"
 
 
-class Map(GlueTransform):
+class Map(FrameTransform):
     """As `DynamicFrame.map`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        f: Callable[[Any], Any],
-        preservesPartitioning: bool = False,
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-    ) -> DynamicFrame:
-        return frame.map(f, preservesPartitioning, transformation_ctx, info, stageThreshold, totalThreshold)
+    _method = "map"
 
 
 class Join(GlueTransform):
@@ -166,33 +127,10 @@ class Join(GlueTransform):
         return frame1.join(keys1, keys2, frame2, transformation_ctx)
 
 
-class ResolveChoice(GlueTransform):
+class ResolveChoice(FrameTransform):
     """As `DynamicFrame.resolveChoice`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        specs: tuple[str, str] | Iterable[tuple[str, str]] | None = None,
-        choice: str = "",
-        database: str | None = None,
-        table_name: str | None = None,
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-        catalog_id: str | None = None,
-    ) -> DynamicFrame:
-        return frame.resolveChoice(
-            specs,
-            choice,
-            database,
-            table_name,
-            transformation_ctx,
-            info,
-            stageThreshold,
-            totalThreshold,
-            catalog_id,
-        )
+    _method = "resolveChoice"
 
 
 class DropNullFields(GlueTransform):
@@ -211,37 +149,16 @@ class DropNullFields(GlueTransform):
         return frame.drop_fields(paths, transformation_ctx, info, stageThreshold, totalThreshold)
 
 
-class Repartition(GlueTransform):
+class Repartition(FrameTransform):
     """As `DynamicFrame.repartition`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        num_partitions: int,
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-    ) -> DynamicFrame:
-        return frame.repartition(num_partitions, transformation_ctx, info, stageThreshold, totalThreshold)
+    _method = "repartition"
 
 
-class Coalesce(GlueTransform):
+class Coalesce(FrameTransform):
     """As `DynamicFrame.coalesce`."""
 
-    def __call__(
-        self,
-        frame: DynamicFrame,
-        num_partitions: int,
-        shuffle: bool = False,
-        transformation_ctx: str = "",
-        info: str = "",
-        stageThreshold: int = 0,
-        totalThreshold: int = 0,
-    ) -> DynamicFrame:
-        return frame.coalesce(
-            num_partitions, shuffle, transformation_ctx, info, stageThreshold, totalThreshold
-        )
+    _method = "coalesce"
 
 
 class SplitFields(GlueTransform):
