@@ -1,8 +1,11 @@
-"""What we add to MiniStack's S3: requests are counted; objects have whole seconds; any region's signature."""
+"""What we add to MiniStack's S3: requests are counted and delayed; whole seconds; any region's signature."""
 
 from __future__ import annotations
 
 import http.client
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,7 +13,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from local_aws.server import LocalAws
+from local_aws.server import LocalAws, ServerStartFailed, running_server
 
 BUCKET = "counted-requests"
 
@@ -43,6 +46,38 @@ def test_requests_are_counted_by_folder_and_kind(aws: LocalAws) -> None:
         f"{BUCKET}/big": {"MULTIPART": 2},
     }
     assert not [folder for folder in aws.requests() if folder.startswith(BUCKET)]
+
+
+def test_each_request_to_s3_waits_as_long_as_it_is_told_and_none_waits_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_AWS_S3_DELAY_MS", "200")
+    with running_server(tmp_path) as slow:
+        s3, glue = slow.client("s3"), slow.client("glue")
+        began = time.monotonic()
+        s3.create_bucket(Bucket="slow", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        s3.put_object(Bucket="slow", Key="x", Body=b"content")
+        assert s3.get_object(Bucket="slow", Key="x")["Body"].read() == b"content"
+        assert time.monotonic() - began >= 0.6
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as threads:
+            sizes = threads.map(lambda _: s3.head_object(Bucket="slow", Key="x")["ContentLength"], range(8))
+        assert list(sizes) == [7] * 8
+        assert 0.2 <= time.monotonic() - began < 1.2
+        began = time.monotonic()
+        glue.get_databases()
+        assert time.monotonic() - began < 0.2
+
+
+def test_a_delay_that_is_no_number_is_named_when_the_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_AWS_S3_DELAY_MS", "30ms")
+    with (
+        pytest.raises(ServerStartFailed, match="LOCAL_AWS_S3_DELAY_MS is '30ms'; it must be a whole number"),
+        running_server(tmp_path),
+    ):
+        pass
 
 
 def test_an_objects_time_is_the_same_in_its_listing_and_its_headers(aws: LocalAws) -> None:

@@ -1,7 +1,8 @@
-"""What MiniStack's S3 does otherwise than AWS's, as far as Spark notices; and a count of its requests."""
+"""Where MiniStack's S3 differs from AWS's, as far as Spark notices; its requests, counted and delayed."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import Counter, defaultdict
@@ -11,7 +12,7 @@ from typing import Any
 from ministack import app as ministack_app
 from ministack.services import s3
 
-from local_aws.server import BYTES_READ, HOST, REQUESTS_PATH
+from local_aws.server import BYTES_READ, HOST, REQUESTS_PATH, configured_s3_delay
 
 _FOLDERS = 2
 """How many levels of folders requests are told apart by."""
@@ -24,6 +25,7 @@ _counts: dict[str, Counter[str]] = defaultdict(Counter)
 
 def install() -> None:
     """Patch MiniStack in this process. Raises AttributeError when an upgrade has moved the ground."""
+    delay = configured_s3_delay()
     signed_region, handle = s3._signed_region, s3.handle_request
 
     def signed_region_but_hadoops(headers: dict[str, str], query: dict[str, Any]) -> str | None:
@@ -44,6 +46,8 @@ def install() -> None:
             key = first[1].decode() if first else ""
         counts = _counts["/".join([bucket, *key.split("/")[:-1][:_FOLDERS]])]
         counts[kind] += 1
+        if delay and not options.get("internal"):  # What the server does itself comes over no network.
+            await asyncio.sleep(delay)
         answer = await handle(method, path, headers, body, query, **options)
         if kind == "GET" and key:
             counts[BYTES_READ] += len(answer[2])

@@ -205,6 +205,14 @@ def configured_port() -> int:
     return int(text)
 
 
+def configured_s3_delay() -> float:
+    """Seconds from LOCAL_AWS_S3_DELAY_MS that each request to S3 waits before it is answered, else 0."""
+    text = os.environ.get("LOCAL_AWS_S3_DELAY_MS") or "0"
+    if not text.isdecimal():
+        raise LocalAwsError(f"LOCAL_AWS_S3_DELAY_MS is {text!r}; it must be a whole number of milliseconds.")
+    return int(text) / 1000
+
+
 def configured_state_dir() -> Path:
     """The state directory from LOCAL_AWS_STATE_DIR, else `.local-aws` in the current folder."""
     return Path(os.environ.get("LOCAL_AWS_STATE_DIR") or DEFAULT_STATE_DIR).expanduser().resolve()
