@@ -16,27 +16,34 @@ OPTIONS ?=
 # Relative, so that a path with spaces above the checkout does no harm.
 BIN := .venv/bin
 STAMP := .venv/installed
+DEV_STAMP := .venv/installed-dev
 LINTERS := .venv-linters
 LINTERS_STAMP := $(LINTERS)/installed
 TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 LOCAL_AWS := packages/local-aws
-CODE := benchmarks capstone_pipeline demo.py docs generate_sample_data.py glue_scripts notebooks tests \
+CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \
 	$(LOCAL_AWS)/src $(LOCAL_AWS)/tests
 
-.PHONY: help venv linters demo report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
+.PHONY: help venv dev linters demo report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
-venv: $(STAMP)  ## the virtual environment .venv with everything in requirements.txt
+venv: $(STAMP)  ## the virtual environment .venv with what the pipeline needs (requirements.txt)
 
-$(STAMP): requirements.txt $(LOCAL_AWS)/pyproject.toml
+$(STAMP): requirements.txt pyproject.toml $(LOCAL_AWS)/pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "No python3 found. Install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"{sys.executable} is Python {sys.version.split()[0]}, but 3.11 or later is needed. Name another: make PYTHON=/path/to/python3.11")'
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@$(BIN)/python -m local_aws.glue.s3a
+	@touch $@
+
+dev: $(DEV_STAMP)  ## what tests and checks need besides, in the same environment (pyproject.toml, dev)
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
 linters: $(LINTERS_STAMP)  ## the environment .venv-linters, for what pins an older boto3 than ours
@@ -69,18 +76,18 @@ explore: venv  ## a first look at sample-data, without AWS: output/explore_event
 	@$(RUN) --notebook notebooks/explore_events.ipynb
 
 notebooks: notebook  ## run all notebooks on an embedded AWS of their own and keep the outputs in them, to be committed
-	@$(BIN)/python -m notebooks.renew
+	@$(BIN)/python -m tools notebooks
 
 diagram: venv  ## draw the picture of the architecture anew: docs/images/architecture.svg and .png
-	@$(BIN)/python docs/images/architecture.py
+	@$(BIN)/python -m tools diagram
 
-test: venv linters browser lint  ## lint, types and the pipeline's tests (those lint templates and policies, too)
+test: dev linters browser lint  ## lint, types and the pipeline's tests (those lint templates and policies, too)
 	$(BIN)/python -m pytest
 
-test-local-aws: venv  ## the tests of the embedded AWS
+test-local-aws: dev  ## the tests of the embedded AWS
 	$(BIN)/python -m pytest $(LOCAL_AWS)/tests
 
-test-long: venv  ## 1,000 random histories of the ETL script, and many kills (EXAMPLES=n histories, SEED=n to repeat them)
+test-long: dev  ## 1,000 random histories of the ETL script, and many kills (EXAMPLES=n histories, SEED=n to repeat them)
 	@seed="$(SEED)"; \
 	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py tests/etl/test_invariants.py \
 	-k "any_history or killed_between_any_two" --hypothesis-seed="$${seed:-$$RANDOM}"
@@ -95,33 +102,35 @@ browser:  ## a Chromium for the tests that look at pages: installed where root o
 		echo "No Chromium or Chrome found: the tests that need a browser will be skipped. Install one (apt-get install chromium, brew install --cask chromium), or name it: CHROMIUM=/path/to/chrome make test"; \
 	fi
 
-lint: venv  ## style (ruff) and types (mypy)
+lint: dev  ## style (ruff), types (mypy), and which way imports point (import-linter)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy $(CODE)
+	$(BIN)/lint-imports
 
-lint-templates: venv linters  ## the CloudFormation templates (cfn-lint, checkov)
+lint-templates: dev linters  ## the CloudFormation templates (cfn-lint, checkov)
 	$(BIN)/cfn-lint --include-checks W E I --template $(TEMPLATES)
 	$(LINTERS)/bin/checkov $(foreach template,$(TEMPLATES),--file $(template)) --framework cloudformation --skip-download --compact --quiet
 
-format: venv  ## put the code into its standard form
+format: dev  ## put the code into its standard form
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
 notebook: venv  ## bring the script cell of build_pipeline.ipynb and glue_scripts/capstone_etl.py together
 	@$(BIN)/python -m capstone_pipeline sync
 
-bench: venv  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
+bench: dev  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
 	@$(BIN)/python -m benchmarks $(PARTS) $(OPTIONS)
+	@$(BIN)/python -m tools figures
 
 docs: venv figures  ## write the computed tables of docs/ (the sample answers: see QUERIES_REFERENCE.md)
-	@$(BIN)/python -m capstone_pipeline docs
+	@$(BIN)/python -m tools docs
 
-blog: venv  ## the write-up as a web page, output/blog_post.html
-	@$(BIN)/python -m capstone_pipeline blog
+blog: dev  ## the write-up as a web page, output/blog_post.html
+	@$(BIN)/python -m tools blog
 
 figures: venv  ## bring the measured figures of benchmarks/results/ into all documents
-	@$(BIN)/python -m benchmarks.figures
+	@$(BIN)/python -m tools figures
 
 up: venv  ## start the embedded AWS and print the exports that point a shell to it
 	@$(BIN)/local-aws up

@@ -1,4 +1,4 @@
-"""`make bench`: measure parts, write their results, the page and all documents' figures, and print them."""
+"""`make bench`: measure parts, write their results and the page, and print them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import figures
 from benchmarks.harness import (
     Bench,
     BenchmarkError,
@@ -55,8 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     for path in write_page(load(options.results), options.page):
         print(f"written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
-    if options.results == RESULTS:
-        return figures.main([])
     return 0
 
 

@@ -23,6 +23,7 @@ from capstone_pipeline.errors import (
     NoCredentials,
     NoGoldData,
     NoSourceData,
+    NotRunYet,
     PipelineError,
     QueryFailed,
     ScriptConflict,
@@ -43,19 +44,15 @@ from capstone_pipeline.job import (
     upload_if_changed,
     wait_for_job_run,
 )
-from capstone_pipeline.quality import QualityLimitPassed
-from capstone_pipeline.recompute import NotRunYet
+from capstone_pipeline.raw_objects import SourceData, check_source_data
 from capstone_pipeline.script_cell import MAGIC, ScriptStatus, write_script
 from capstone_pipeline.stack import (
     Connection,
-    SourceData,
     StackOutputs,
-    check_source_data,
     connect,
     read_stack,
 )
 from capstone_pipeline.summary import infrastructure_summary
-from capstone_pipeline.validation import ValidationFailed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -78,7 +75,6 @@ __all__ = [
     "NoSourceData",
     "NotRunYet",
     "PipelineError",
-    "QualityLimitPassed",
     "Queries",
     "Query",
     "QueryFailed",
@@ -92,7 +88,6 @@ __all__ = [
     "StackOutdated",
     "StackOutputs",
     "Upload",
-    "ValidationFailed",
     "check_gold_data",
     "check_source_data",
     "connect",

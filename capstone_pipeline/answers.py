@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import awswrangler as wr
@@ -14,7 +15,7 @@ import pandas as pd
 from capstone_pipeline.errors import InvalidQueryFile, QueryFailed, own_errors
 from capstone_pipeline.plots import plot_answer
 from capstone_pipeline.render import Shown, data_table, file_size, table_beside_plot
-from capstone_pipeline.stack import Connection, StackOutputs
+from capstone_pipeline.stack import PROJECT, Connection, StackOutputs
 
 _HEADER = re.compile(r"^--\s*query\s+(\d+)\s*,\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _COMMENT = re.compile(r"^--\s?(.*)$", re.MULTILINE)
@@ -74,7 +75,7 @@ class Answer(Shown):
         return table_beside_plot(table, plot_answer(self.query.number, self.frame))
 
 
-def read_queries(path: Path | str = "queries.sql") -> Queries:
+def read_queries(path: Path | str = PROJECT / "queries.sql") -> Queries:
     """Split the SQL file into its statements.
 
     Each stands under a line `-- query N, title`; further comment lines below that explain it; it ends with a
@@ -141,6 +142,17 @@ def ask(aws: Connection, stack: StackOutputs, sql: str, title: str) -> pd.DataFr
         With Athena's reason.
     """
     return _read(aws, stack, Query(0, title, "", sql))
+
+
+def partition_filter(days: Iterable[date]) -> str:
+    """A condition that lets Athena look at few partitions: the years, months and days that occur."""
+    occurring = set(days)
+    if not occurring:
+        return "false"
+    return " AND ".join(
+        f"{part} IN ({', '.join(str(value) for value in sorted({getattr(day, part) for day in occurring}))})"
+        for part in ("year", "month", "day")
+    )
 
 
 def _read(aws: Connection, stack: StackOutputs, query: Query) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from typing import Any
 from capstone_pipeline.answers import Query, run_query
 from capstone_pipeline.errors import JobNotFound, NoGoldData, own_errors
 from capstone_pipeline.job import ACTIVE_STATES
-from capstone_pipeline.stack import Connection, StackOutputs, check_source_data
+from capstone_pipeline.raw_objects import check_source_data
+from capstone_pipeline.stack import Connection, StackOutputs
 
 _EVENTS = Query(
     0, "Events in gold", "", "SELECT coalesce(sum(event_count), 0) AS events FROM category_performance"

@@ -111,6 +111,10 @@ class JobNotFound(PipelineError):
     """The Glue job does not exist yet."""
 
 
+class NotRunYet(PipelineError):
+    """No run of the Glue job has succeeded yet, so the tables hold nothing to look at."""
+
+
 class JobRunFailed(PipelineError):
     """A run of the Glue job ended in another state than SUCCEEDED."""
 

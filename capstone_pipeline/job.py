@@ -24,6 +24,7 @@ from capstone_pipeline.errors import (
     JobNotFound,
     JobRunFailed,
     JobRunTimedOut,
+    NotRunYet,
     error_code,
     own_errors,
 )
@@ -381,6 +382,29 @@ def wait_for_job_run(
         summary=log.complete_summary(),
         log_location=f"log group {stack.output_log_group}, stream {run.run_id}",
     )
+
+
+def last_successful_run(aws: Connection, stack: StackOutputs) -> datetime:
+    """When the newest successful run of the job started: what was written later, it may not have seen.
+
+    Raises
+    ------
+    NotRunYet
+    """
+    with own_errors(f"reading the runs of job {stack.glue_job_name}"):
+        glue = aws.client("glue")
+        try:
+            pages = glue.get_paginator("get_job_runs").paginate(JobName=stack.glue_job_name)
+            runs = [run for page in pages for run in page["JobRuns"]]
+        except glue.exceptions.EntityNotFoundException:
+            runs = []
+    started = [run["StartedOn"] for run in runs if run["JobRunState"] == "SUCCEEDED"]
+    if not started:
+        raise NotRunYet(
+            f"No run of Glue job {stack.glue_job_name} has succeeded, so its tables hold nothing to look at.",
+            "run build_pipeline.ipynb first (`make report`, or `make demo` on the embedded AWS).",
+        )
+    return max(started).astimezone(UTC)
 
 
 def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,14 +1,13 @@
-"""Where the pipeline runs: the connection to AWS, what the CloudFormation stack says of itself, the raw data.
+"""Where the pipeline runs: the connection to AWS, and what the CloudFormation stack says of itself.
 
 Read only. The stack is created with the template and the AWS CLI (or `demo.py`), never from here.
 """
 
 from __future__ import annotations
 
-import html
 import os
 from dataclasses import dataclass, fields
-from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,15 +15,16 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from capstone_pipeline.errors import (
-    NoSourceData,
-    SourceBucketNotFound,
     StackNotFound,
     StackNotReady,
     StackOutdated,
     error_code,
     own_errors,
 )
-from capstone_pipeline.render import Shown, facts_table, file_size, plural, text_line, when
+from capstone_pipeline.render import Shown, facts_table, text_line
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The checkout: queries.sql, glue_scripts/ and sample-data/ are in it."""
 
 _CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 3})
 _USABLE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"}
@@ -110,27 +110,6 @@ class StackOutputs(Shown):
         return [(output_key(f.name), getattr(self, f.name)) for f in fields(self)[2:]]
 
 
-@dataclass(frozen=True, repr=False)
-class SourceData(Shown):
-    """What the source bucket holds under `events/`."""
-
-    location: str
-    files: int
-    size_bytes: int
-    newest_key: str
-    newest_arrival: datetime
-
-    def __str__(self) -> str:
-        count, size = plural(self.files, "raw file"), file_size(self.size_bytes)
-        newest = self.newest_key.rsplit("/", 1)[-1]
-        return (
-            f"{count}, {size}, in {self.location}; the newest, {newest}, arrived {when(self.newest_arrival)}."
-        )
-
-    def _repr_html_(self) -> str:
-        return text_line(html.escape(str(self)))
-
-
 def connect(region: str, endpoint_url: str | None = None) -> Connection:
     """Connect to AWS and ask it who we are, so that wrong credentials show here and not later.
 
@@ -180,58 +159,6 @@ def read_stack(aws: Connection, stack_name: str) -> StackOutputs:
             "    --template-file capstone-starter.cfn.yaml --capabilities CAPABILITY_IAM",
         )
     return StackOutputs(stack_name, status, **{name: found[output_key(name)] for name in names})
-
-
-def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
-    """Count the raw files that the generator, or anyone else, put into the source bucket.
-
-    Raises
-    ------
-    NoSourceData
-        When there is none, with the commands that bring some.
-    SourceBucketNotFound
-        When somebody has deleted the bucket.
-    """
-    objects = [item for item in _raw_objects(aws, stack) if item["Size"] > 0]
-    if not objects:
-        raise NoSourceData(
-            f"There is no raw event file in {stack.raw_events_location}.",
-            "let the generator write one:\n"
-            f"  aws lambda invoke --function-name {stack.generator_function_name} --region {aws.region} "
-            "response.json\n"
-            "or copy the sample data:\n"
-            f"  aws s3 sync sample-data/ {stack.raw_events_location}",
-        )
-    newest = max(objects, key=lambda item: (item["LastModified"], item["Key"]))
-    return SourceData(
-        location=stack.raw_events_location,
-        files=len(objects),
-        size_bytes=sum(item["Size"] for item in objects),
-        newest_key=newest["Key"],
-        newest_arrival=newest["LastModified"],
-    )
-
-
-def _raw_objects(aws: Connection, stack: StackOutputs) -> list[dict[str, Any]]:
-    prefix = stack.raw_events_location.removeprefix(f"s3://{stack.source_bucket_name}/")
-    with own_errors(f"listing {stack.raw_events_location}"):
-        pages = aws.client("s3").get_paginator("list_objects_v2")
-        try:
-            return [
-                item
-                for page in pages.paginate(Bucket=stack.source_bucket_name, Prefix=prefix)
-                for item in page.get("Contents", [])
-            ]
-        except ClientError as error:
-            if error_code(error) != "NoSuchBucket":
-                raise
-            raise SourceBucketNotFound(
-                f"Stack {stack.stack_name} names the source bucket {stack.source_bucket_name}, which does "
-                "not exist: somebody has deleted it.",
-                "create it again; what the job has taken in is safe in the analytics bucket:\n"
-                f"  aws s3 mb s3://{stack.source_bucket_name} --region {aws.region}\n"
-                "Its policy and life cycle come back only with a new stack.",
-            ) from error
 
 
 def output_key(field_name: str) -> str:

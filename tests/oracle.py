@@ -1,7 +1,7 @@
 """What the pipeline must produce from given raw objects: the witness's tables, as tests compare them.
 
 For: tests, which compare every table that the job wrote with `expected_tables`, row by row and to the cent.
-Not for rules: those are stated in `capstone_pipeline.recompute`, whose functions tests find here as well.
+Not for rules: those are stated in `notebooks.recompute`, whose functions tests find here as well.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ from datetime import datetime
 import duckdb
 import pyarrow as pa
 
-from capstone_pipeline import recompute
-from capstone_pipeline.recompute import (
-    UNKNOWN,
+from capstone_pipeline.raw_objects import UNKNOWN, RawObject, arrival_of, is_event_object
+from notebooks import recompute
+from notebooks.recompute import (
     Delivered,
-    RawObject,
     Row,
-    arrival_of,
     compute,
-    is_event_object,
 )
-from capstone_pipeline.recompute import Rejected as Rejected
-from capstone_pipeline.recompute import parse_line as parse_line
+from notebooks.recompute import Rejected as Rejected
+from notebooks.recompute import parse_line as parse_line
 
 FIELDS = (
     "timestamp",

@@ -18,15 +18,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capstone_pipeline.recompute import (
+from capstone_pipeline.raw_objects import arrival_of, is_event_object
+from glue_scripts import capstone_etl
+from notebooks.recompute import (
     Delivered,
     Rejected,
-    arrival_of,
-    is_event_object,
     parse_line,
     read_object,
 )
-from glue_scripts import capstone_etl
 
 A_BATCH = 50
 BATCHES = settings(

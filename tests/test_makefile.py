@@ -20,7 +20,7 @@ def checkout(tmp_path: Path) -> Path:
     """An empty checkout under a path with spaces."""
     folder = tmp_path / "my capstone"
     folder.mkdir()
-    for name in ("Makefile", "requirements.txt", "packages/local-aws/pyproject.toml"):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml", "packages/local-aws/pyproject.toml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     return folder

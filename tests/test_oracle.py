@@ -12,14 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from capstone_pipeline import recompute
-from capstone_pipeline.recompute import (
+from capstone_pipeline.raw_objects import arrival_of, is_event_object
+from notebooks import recompute
+from notebooks.recompute import (
     Delivered,
     Rejected,
     Row,
-    arrival_of,
     compute,
-    is_event_object,
     parse_line,
     read_object,
     standardised,

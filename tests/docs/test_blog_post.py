@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from capstone_pipeline.__main__ import main
-from capstone_pipeline.blog import render_blog
 from capstone_pipeline.errors import PipelineError
 from tests.docs.commands import ROOT, document
+from tools.__main__ import main
+from tools.blog import render_blog
 
 SOURCE = ROOT / "docs" / "BLOG_POST.md"
 TEXT = document("docs/BLOG_POST.md")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from cfnlint.decode import decode
 
-from capstone_pipeline import cost
-from capstone_pipeline.__main__ import main
-from capstone_pipeline.cost import PRICES, Measurements, MeasurementsMissing
 from capstone_pipeline.job import MAX_WORKERS
 from tests import template
 from tests.docs.commands import ROOT, document
+from tools import cost
+from tools.__main__ import main
+from tools.cost import PRICES, Measurements, MeasurementsMissing
 
 ROUND = Measurements(
     machine="a calculator",

@@ -6,18 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from capstone_pipeline.__main__ import main
-from capstone_pipeline.cost import MeasurementsMissing
-from capstone_pipeline.documents import (
-    block,
-    block_names,
-    computed_blocks,
-    markdown_table,
-    update_documents,
-    with_blocks,
-)
 from capstone_pipeline.errors import PipelineError
 from tests.docs.commands import ROOT
+from tools.__main__ import main
+from tools.cost import MeasurementsMissing
+from tools.documents import block, block_names, computed_blocks, update_documents, with_blocks
+from tools.markdown import markdown_table
 
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 COMPUTED = ["machine", "monthly_cost", "run_frequency", "prices", "assumptions", "scaling"]
@@ -75,6 +69,6 @@ def test_a_table_has_its_numbers_on_the_right_and_nothing_for_none() -> None:
 def test_the_command_says_which_documents_it_wrote(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("capstone_pipeline.documents.computed_blocks", lambda: {})
+    monkeypatch.setattr("tools.documents.computed_blocks", lambda: {})
     assert main(["docs"]) == 0
     assert capsys.readouterr().out == "All documents are up to date.\n"

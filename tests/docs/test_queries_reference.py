@@ -14,11 +14,11 @@ from sqlglot import exp
 
 import capstone_pipeline as pipeline
 from capstone_pipeline import Connection, Query, QueryFailed, StackOutputs
-from capstone_pipeline.documents import answer_blocks, block, block_names, table_of
 from demo import TEMPLATE, deploy_stack, upload_sample_data
 from glue_scripts.capstone_etl import TABLES
 from local_aws import LocalAws
 from tests.docs.commands import ROOT, Block, blocks, document, section
+from tools.documents import answer_blocks, block, block_names, table_of
 
 REFERENCE = "docs/QUERIES_REFERENCE.md"
 QUERIES = pipeline.read_queries(ROOT / "queries.sql")
@@ -74,7 +74,7 @@ def test_the_sample_of_each_answer_is_what_a_run_gives(sample: Sample) -> None:
     text = document(REFERENCE)
     assert block_names(text) == [table_of(query) for query in QUERIES]
     for table, content in answer_blocks("sample", "us-west-2").items():
-        assert block(text, table) == f"{content}\n", "run: python -m capstone_pipeline docs --answers-of demo"
+        assert block(text, table) == f"{content}\n", "run: python -m tools docs --answers-of demo"
 
 
 @pytest.mark.parametrize("number", SECTIONS)

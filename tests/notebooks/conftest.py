@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 import capstone_pipeline as pipeline
-from capstone_pipeline import Connection, StackOutputs, recompute, report
-from capstone_pipeline.recompute import Recomputed
+from capstone_pipeline import Connection, StackOutputs, report
 from demo import deploy_stack, upload_sample_data
 from local_aws import LocalAws
+from notebooks import recompute
+from notebooks.recompute import Recomputed
 from tests.oracle import Expected, expected_tables
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,14 +47,19 @@ def shop(aws: LocalAws) -> Shop:
         pipeline.create_or_update_job(connection, stack)
         run = pipeline.start_job_run(connection, stack)
         pipeline.wait_for_job_run(connection, stack, run, poll_seconds=0.5)
-        return Shop(connection, stack, dict(aws.environment))
+        return Shop(connection, stack, _environment(aws))
 
 
 @pytest.fixture(autouse=True)
 def environment(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded AWS, for the tests and for the kernels that they start."""
-    for name, value in aws.environment.items():
+    for name, value in _environment(aws).items():
         monkeypatch.setenv(name, value)
+
+
+def _environment(aws: LocalAws) -> dict[str, str]:
+    """Kernels import this checkout, whichever one is installed."""
+    return {**aws.environment, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="session")

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from matplotlib import image
 
+from tools import architecture
+
 IMAGES = Path(__file__).parent.parent.parent / "docs" / "images"
 
 
-@pytest.fixture(scope="module")
-def architecture() -> ModuleType:
-    found = importlib.util.spec_from_file_location("architecture", IMAGES / "architecture.py")
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "architecture", module)  # dataclasses look it up
-        found.loader.exec_module(module)
-    return module
-
-
-def test_the_committed_svg_is_what_the_code_draws(architecture: ModuleType) -> None:
+def test_the_committed_svg_is_what_the_code_draws() -> None:
     assert (IMAGES / "architecture.svg").read_text() == architecture.draw(), "run `make diagram`"
 
 
-def test_the_committed_png_shows_the_same(architecture: ModuleType) -> None:
+def test_the_committed_png_shows_the_same() -> None:
     # Fonts of another machine may move single pixels.
     committed = image.imread(IMAGES / "architecture.png")
     drawn = image.imread(io.BytesIO(architecture.picture(architecture.draw())))
@@ -37,7 +25,7 @@ def test_the_committed_png_shows_the_same(architecture: ModuleType) -> None:
     assert abs(committed - drawn).mean() < 0.01, "run `make diagram`"
 
 
-def test_every_box_lies_within_the_picture_and_none_overlaps_another(architecture: ModuleType) -> None:
+def test_every_box_lies_within_the_picture_and_none_overlaps_another() -> None:
     boxes = architecture.BOXES
     assert all(
         box.x >= 0 and box.x + box.width <= architecture.WIDTH and box.y + box.height <= architecture.HEIGHT

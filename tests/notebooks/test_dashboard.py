@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from capstone_pipeline import charts, dashboard
-from capstone_pipeline.dashboard import FEWEST_HOURS, ShopData, unusual_hours
+from notebooks import charts, dashboard
+from notebooks.dashboard import FEWEST_HOURS, ShopData, unusual_hours
 from tests.oracle import Expected
 
 DAY = date(2025, 11, 18)

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import capstone_pipeline as pipeline
-from capstone_pipeline import validation
-from capstone_pipeline.recompute import NotRunYet, Recomputed, recompute
 from capstone_pipeline.report import NotebookFailed, run_notebook
-from capstone_pipeline.validation import (
+from notebooks import validation
+from notebooks.recompute import Recomputed, recompute
+from notebooks.validation import (
     Check,
     Figure,
     Validation,
@@ -206,7 +206,7 @@ def test_what_an_expired_object_brought_is_not_compared(shop: Shop) -> None:
 
 def test_without_a_successful_run_the_reader_is_told_to_run_the_job(shop: Shop) -> None:
     other = pipeline.StackOutputs(**{**vars(shop.stack), "glue_job_name": "capstone-etl-nobody"})
-    with pytest.raises(NotRunYet, match=r"No run of Glue job capstone-etl-nobody has succeeded"):
+    with pytest.raises(pipeline.NotRunYet, match=r"No run of Glue job capstone-etl-nobody has succeeded"):
         recompute(shop.aws, other)
 
 

@@ -24,7 +24,7 @@ FILTERS = [{"name": "category", "value": "all"}, {"name": "day", "value": "all"}
 IN_CATEGORY = "category == 'all' || datum.category == category"
 ON_DAY = "day == 'all' || datum.day == day"
 
-_SCRIPT = Path(__file__).resolve().parent / "templates" / "dashboard" / "dashboard.js"
+_SCRIPT = Path(__file__).with_name("dashboard.js")
 _LOOK: Spec = {
     "font": "system-ui, -apple-system, Segoe UI, Roboto, Liberation Sans, Arial, sans-serif",
     "background": "#ffffff",

@@ -14,16 +14,11 @@ from decimal import Decimal
 
 import pandas as pd
 
-from capstone_pipeline.answers import ask
-from capstone_pipeline.errors import PipelineError
+from capstone_pipeline.answers import ask, partition_filter
+from capstone_pipeline.errors import NotRunYet, PipelineError
+from capstone_pipeline.job import last_successful_run
 from capstone_pipeline.plots import bar_plot
-from capstone_pipeline.recompute import (
-    NotRunYet,
-    arrival_of,
-    last_successful_run,
-    list_raw_objects,
-    partition_filter,
-)
+from capstone_pipeline.raw_objects import arrival_of, list_raw_objects
 from capstone_pipeline.render import Panel, Shown, age, badge, block, data_table, plural, shortened, when
 from capstone_pipeline.stack import Connection, StackOutputs
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import figures
 from benchmarks.results import Figure, Result, ResultsError, format_value, load, save
+from tools import figures
 
 MEASURED = {"one_batch.ours_seconds": Figure(14.23, "s", "median of 5", (13.9, 14.8))}
 

@@ -1,4 +1,4 @@
-"""Draws the architecture: architecture.svg and architecture.png beside this file (`make diagram`).
+"""Draws the architecture: docs/images/architecture.svg and architecture.png (`make diagram`).
 
 Boxes and arrows are data below; a test compares the committed files with what this draws. Colours can be told
 apart by colour-blind readers; the background is white, so that the picture reads on dark pages too.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import vl_convert
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 WIDTH, HEIGHT = 1120, 440
 TITLE = "From raw events to five answers"
 DESCRIPTION = (
@@ -153,6 +153,14 @@ def picture(svg: str) -> bytes:
     return vl_convert.svg_to_png(svg, scale=1.5)
 
 
+def write() -> list[Path]:
+    """Write both files; returns their paths."""
+    files = [FOLDER / "architecture.svg", FOLDER / "architecture.png"]
+    files[0].write_text(draw(), encoding="utf-8")
+    files[1].write_bytes(picture(draw()))
+    return files
+
+
 def _box(box: Box) -> str:
     shape = (
         f'<rect x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}" rx="7" fill="{box.fill}" '
@@ -180,9 +188,3 @@ def _arrow(points: tuple[tuple[int, int], ...]) -> str:
     return (
         f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="1.6" marker-end="url(#tip)"/>'
     )
-
-
-if __name__ == "__main__":
-    (FOLDER / "architecture.svg").write_text(draw(), encoding="utf-8")
-    (FOLDER / "architecture.png").write_bytes(picture(draw()))
-    print("Drawn: docs/images/architecture.svg and .png")

@@ -1,6 +1,6 @@
 """What the pipeline costs a month on AWS: measured bytes and seconds times list prices.
 
-`python -m capstone_pipeline cost` prints it; `make docs` writes the same tables into docs/COSTS.md and
+`python -m tools cost` prints it; `make docs` writes the same tables into docs/COSTS.md and
 docs/SCALING.md. Bytes and seconds come from `benchmarks/results/`, and what could not be measured without an
 AWS account is an assumption in `ASSUMPTIONS` below, with its reason. Not a quote: prices change, and free
 tiers, discounts and taxes are left out.
@@ -15,9 +15,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 from benchmarks.results import RESULTS, load
-from capstone_pipeline.documents import markdown_table
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.job import MAX_WORKERS
+from tools.markdown import markdown_table
 
 # --- Prices -------------------------------------------------------------------------------------------------
 

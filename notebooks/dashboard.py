@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from capstone_pipeline.answers import Queries, ask, run_query
-from capstone_pipeline.charts import IN_CATEGORY, ON_DAY, Spec, chart, filter_bar, scripts
+from capstone_pipeline.answers import Queries, ask, partition_filter, run_query
+from capstone_pipeline.errors import NotRunYet
 from capstone_pipeline.plots import BLUE, CATEGORY_COLOURS, ORANGE, RED
-from capstone_pipeline.recompute import NotRunYet, partition_filter
 from capstone_pipeline.render import Panel, data_table, format_value, plural
 from capstone_pipeline.stack import Connection, StackOutputs
+from notebooks.charts import IN_CATEGORY, ON_DAY, Spec, chart, filter_bar, scripts
 
 FEWEST_HOURS = 12
 """Fewer hours than this say nothing of what is usual."""

@@ -15,7 +15,7 @@ import mistune
 
 from capstone_pipeline.errors import PipelineError
 
-PAGE = Path(__file__).parent / "templates" / "blog" / "page.html"
+PAGE = Path(__file__).with_name("blog.html")
 
 
 def render_blog(source: Path, target: Path) -> Path:

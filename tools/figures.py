@@ -6,7 +6,6 @@ Between `<!-- figure: part.name -->` and `<!-- end -->` a Markdown document show
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping
@@ -49,30 +48,25 @@ def with_figures(text: str, figures: Mapping[str, Figure]) -> str:
     return _FIGURE.sub(lambda match: f"<!-- figure: {match[1]} -->{figures[match[1]]}<!-- end -->", text)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Update all documents, or with --check only say which are not up to date (exit code 1)."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    check = parser.parse_args(arguments).check
+def update(check: bool = False) -> int:
+    """Update all documents, or with `check` only say which are not up to date; returns the exit code.
+
+    Raises ResultsError, with the document's name, where a document is wrong.
+    """
     figures = all_figures()
     width = max(map(len, figures), default=0)
     for name, figure in figures.items():
         print(f"{name:{width}}  {figure!s:>16}  {figure.what}")
     outdated = False
     for path in documents():
+        text = path.read_text()
         try:
-            text = path.read_text()
             current = with_figures(text, figures)
         except ResultsError as error:
-            print(f"{path.relative_to(ROOT)}: {error}", file=sys.stderr)
-            return 1
+            raise ResultsError(f"{path.relative_to(ROOT)}: {error}") from error
         if current != text:
             outdated = True
             print(f"{path.relative_to(ROOT)}: {'not up to date' if check else 'updated'}", file=sys.stderr)
             if not check:
                 path.write_text(current)
     return int(check and outdated)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

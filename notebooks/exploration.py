@@ -15,8 +15,10 @@ import pandas as pd
 
 from capstone_pipeline.errors import NoSourceData
 from capstone_pipeline.plots import bar_plot, count_plot
-from capstone_pipeline.recompute import RawObject, arrival_of, compute, query_rows
+from capstone_pipeline.raw_objects import RawObject, arrival_of
 from capstone_pipeline.render import Panel, Shown, data_table, facts_table, file_size, plural, shortened
+from capstone_pipeline.stack import PROJECT
+from notebooks.recompute import compute, query_rows
 
 FIELDS = (
     *("timestamp", "user_id", "session_id", "event_type", "product_id"),
@@ -55,14 +57,15 @@ class RawFiles(Shown):
         return facts_table(self.facts())
 
 
-def read_files(folder: Path) -> RawFiles:
-    """Read every event file (*.jsonl.gz) below a folder.
+def read_files(folder: Path | str) -> RawFiles:
+    """Read every event file (*.jsonl.gz) below a folder of the project, or any other that is named in full.
 
     Raises
     ------
     NoSourceData
         When there is none.
     """
+    folder = PROJECT / folder
     files = sorted(folder.rglob("*.jsonl.gz"))
     if not files:
         raise NoSourceData(

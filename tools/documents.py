@@ -1,21 +1,22 @@
 """The parts of the documents that a program writes: sample answers, costs, scaling arithmetic.
 
 A document has `<!-- generated: name -->` and `<!-- end generated -->` on lines of their own; `make docs` puts
-what it computes in between. Not for single measured figures: those are `benchmarks/figures.py`.
+what it computes in between. Not for single measured figures: those are `tools/figures.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from capstone_pipeline.answers import Query, read_queries, run_query
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.stack import connect, read_stack
+from tools import cost
+from tools.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_ROWS = 5
@@ -25,8 +26,6 @@ _BLOCK = re.compile(r"^<!-- generated: (\w+) -->\n(.*?)^<!-- end generated -->$"
 
 def computed_blocks() -> dict[str, str]:
     """The blocks that follow from the committed benchmark results. Raises cost.MeasurementsMissing."""
-    from capstone_pipeline import cost  # Late: it takes its tables from here.
-
     measured = cost.read_measurements()
     return {
         "machine": f"Measured with {measured.machine}.",
@@ -97,32 +96,9 @@ def update_documents(contents: Mapping[str, str], folder: Path = ROOT / "docs") 
     return changed
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown; numbers stand to the right, None is an empty cell."""
-    rows = [list(row) for row in rows]
-    is_number = [
-        all(re.fullmatch(r"\$?-?[\d,]+(\.\d+)?( [kMGT]?B)?", _text(row[i])) for row in rows if _text(row[i]))
-        for i in range(len(header))
-    ]
-    lines = [
-        _line(header),
-        "|" + "|".join("--:" if number else "---" for number in is_number) + "|",
-        *(_line(row) for row in rows),
-    ]
-    return "\n".join(lines)
-
-
 def sample_answer(frame: pd.DataFrame) -> str:
     """The first rows of an answer as a table, and how many there are in all."""
     shown = frame.head(SAMPLE_ROWS)
     rows = [[None if pd.isna(value) else value for value in row] for row in shown.itertuples(index=False)]
     table = markdown_table([f"`{name}`" for name in frame.columns], rows)
     return f"{table}\n\nRows in all: {len(frame):,}."
-
-
-def _line(cells: Sequence[Any]) -> str:
-    return f"| {' | '.join(_text(cell) for cell in cells)} |"
-
-
-def _text(cell: Any) -> str:
-    return "" if cell is None else str(cell)

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -24,27 +24,16 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from capstone_pipeline.answers import ask
-from capstone_pipeline.errors import PipelineError, own_errors
+from capstone_pipeline.answers import ask, partition_filter
+from capstone_pipeline.errors import own_errors
+from capstone_pipeline.job import last_successful_run
+from capstone_pipeline.raw_objects import YEARS, RawObject, arrival_of, list_raw_objects
 from capstone_pipeline.render import Shown, facts_table, plural, when
 from capstone_pipeline.stack import Connection, StackOutputs
 
 Row = tuple[Any, ...]
 
 QUESTIONS = Path(__file__).with_name("recompute.sql")
-
-
-class NotRunYet(PipelineError):
-    """The Glue job has never succeeded, so there is nothing to compare."""
-
-
-@dataclass(frozen=True)
-class RawObject:
-    """One object of the source bucket: when its path says that it arrived, and when it was last written."""
-
-    uri: str
-    arrival: datetime
-    last_modified: datetime
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,53 +133,6 @@ def query_rows(database: duckdb.DuckDBPyConnection, sql: str) -> pd.DataFrame:
     return pd.DataFrame(result.fetchall(), columns=names, dtype=object)
 
 
-def last_successful_run(aws: Connection, stack: StackOutputs) -> datetime:
-    """When the newest successful run of the job started: what was written later, it may not have seen.
-
-    Raises
-    ------
-    NotRunYet
-    """
-    with own_errors(f"reading the runs of job {stack.glue_job_name}"):
-        glue = aws.client("glue")
-        try:
-            pages = glue.get_paginator("get_job_runs").paginate(JobName=stack.glue_job_name)
-            runs = [run for page in pages for run in page["JobRuns"]]
-        except glue.exceptions.EntityNotFoundException:
-            runs = []
-    started = [run["StartedOn"] for run in runs if run["JobRunState"] == "SUCCEEDED"]
-    if not started:
-        raise NotRunYet(
-            f"No run of Glue job {stack.glue_job_name} has succeeded, so its tables hold nothing to look at.",
-            "run build_pipeline.ipynb first (`make report`, or `make demo` on the embedded AWS).",
-        )
-    return max(started).astimezone(UTC)
-
-
-def list_raw_objects(aws: Connection, stack: StackOutputs) -> Iterator[RawObject]:
-    """The event objects in the source bucket, by key."""
-    bucket = stack.source_bucket_name
-    prefix = stack.raw_events_location.removeprefix(f"s3://{bucket}/")
-    with own_errors(f"listing {stack.raw_events_location}"):
-        pages = aws.client("s3").get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                uri, modified = f"s3://{bucket}/{item['Key']}", item["LastModified"].astimezone(UTC)
-                if is_event_object(uri, item["Size"]):
-                    yield RawObject(uri, arrival_of(uri, modified), modified)
-
-
-def partition_filter(days: Iterable[date]) -> str:
-    """A condition that lets Athena look at few partitions: the years, months and days that occur."""
-    occurring = set(days)
-    if not occurring:
-        return "false"
-    return " AND ".join(
-        f"{part} IN ({', '.join(str(value) for value in sorted({getattr(day, part) for day in occurring}))})"
-        for part in ("year", "month", "day")
-    )
-
-
 def _known_objects(aws: Connection, stack: StackOutputs, arrival_days: Iterable[date]) -> dict[str, date]:
     """The objects that silver or the table of rejected lines name as their source, and the last day to which
     each may have brought events: that of its arrival, or one that silver shows."""
@@ -212,42 +154,6 @@ def _fetch(aws: Connection, uri: str) -> bytes:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     with own_errors(f"reading {uri}"):
         return bytes(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
-
-
-# --- Which objects count, and when they arrived -------------------------------------------------------------
-
-_HIVE_FOLDERS = re.compile(
-    r"/year=([0-9]{4})/month=([0-9]{1,2})/day=([0-9]{1,2})/hour=([0-9]{1,2})/minute=([0-9]{1,2})/"
-)
-_DATED_NAME = re.compile(r"/events-([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2})([0-9]{2})[0-9]{2}(?:\.[^/]*)?\Z")
-_FIREHOSE_FOLDERS = re.compile(r"/([0-9]{4})/([0-9]{2})/([0-9]{2})/([0-9]{2})/")
-_YEARS = range(2020, 2040)
-UNKNOWN = datetime.min.replace(tzinfo=UTC)
-
-
-def is_event_object(uri: str, size: int) -> bool:
-    """Whether an object counts: no empty one, no hidden one and none that is still being copied."""
-    key = _key(uri)
-    is_hidden = re.search(r"/[_.]", key) is not None
-    return key.startswith("events/") and size > 0 and not is_hidden and not key.endswith("._COPYING_")
-
-
-def arrival_of(uri: str, modified: datetime = UNKNOWN) -> datetime:
-    """The minute in which an object arrived (UTC, without zone): from its key, or else its modification."""
-    for spelling in (_HIVE_FOLDERS, _DATED_NAME, _FIREHOSE_FOLDERS):
-        if match := spelling.search(f"/{_key(uri)}"):
-            try:
-                arrival = datetime(*map(int, match.groups()))  # type: ignore[arg-type]
-            except ValueError:
-                continue
-            if arrival.year in _YEARS:
-                return arrival
-    modified = modified.astimezone(UTC).replace(second=0, microsecond=0, tzinfo=None)
-    return modified if modified.year in _YEARS else datetime(_YEARS.start, 1, 1)
-
-
-def _key(uri: str) -> str:
-    return uri.removeprefix("s3://").partition("/")[2]
 
 
 # --- From bytes to lines ------------------------------------------------------------------------------------
@@ -483,7 +389,7 @@ def _moment(text: str) -> datetime:
         moment = local + offset if sign == "-" else local - offset
     except (ValueError, OverflowError):
         raise Rejected("invalid_value:timestamp") from None
-    if moment.year not in _YEARS or offset > timedelta(hours=18):
+    if moment.year not in YEARS or offset > timedelta(hours=18):
         raise Rejected("invalid_value:timestamp")
     return moment
 

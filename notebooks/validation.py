@@ -17,11 +17,11 @@ from typing import Any
 import awswrangler as wr
 import pandas as pd
 
-from capstone_pipeline.answers import Queries, ask, run_query
+from capstone_pipeline.answers import Queries, ask, partition_filter, run_query
 from capstone_pipeline.errors import PipelineError, own_errors
-from capstone_pipeline.recompute import Identity, Recomputed, partition_filter
 from capstone_pipeline.render import Sentence, Shown, badge, block, data_table, plural
 from capstone_pipeline.stack import Connection, StackOutputs
+from notebooks.recompute import Identity, Recomputed
 
 SHOWN_DIFFERENCES = 6
 

@@ -1,0 +1,1 @@
+"""What generates documents, pictures and committed outputs. Not for running the pipeline."""
