@@ -1,8 +1,8 @@
 """The commands in README.md and docs/, as scripts that a test can run.
 
-A document is run as a reader follows it: `docs/DEPLOYMENT_CHECKLIST.md` says which step of the README comes
-when, so that its order is the order here. What a line "Expect: ..." names has to be in the output of the
-block above it.
+A document is run as a reader follows it: the phases of `docs/DEPLOYMENT_CHECKLIST.md` say which step of the
+README comes when, so that their order is the order here. What a line "Expect: ..." names has to be in the
+output of the block above it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+CHECKLIST = "docs/DEPLOYMENT_CHECKLIST.md"
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _README_STEP = re.compile(r"\[README, (?:step (\d)|set-up)\]\([^)]*#on-aws\)")
@@ -60,9 +61,15 @@ def readme_steps() -> dict[int, list[Block]]:
     return {number: blocks(f"README.md, step {number}", "bash", text) for number, text in texts.items()}
 
 
-def walk(name: str) -> list[Block]:
-    """A document's commands in their order, with the README's where the document sends the reader there."""
-    steps, text = readme_steps(), document(name)
+def checklist() -> tuple[str, str]:
+    """The deployment checklist: its six phases, and what stands behind them about operating."""
+    phases, heading, operating = document(CHECKLIST).partition("\n## Let it run by itself\n")
+    return phases, heading + operating
+
+
+def walk_phases() -> list[Block]:
+    """The commands of the six phases in their order, with the README's where the reader is sent there."""
+    steps, (text, _) = readme_steps(), checklist()
     walked: list[Block] = []
     tokens = list(_TOKEN.finditer(text))
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):
@@ -73,7 +80,7 @@ def walk(name: str) -> list[Block]:
             expected = _EXPECTED.search(behind)
             codes = re.findall(r"`([^`]+)`", expected[1]) if expected else []
             heading = re.findall(r"^#+ (.*)$", text[: token.start()], re.MULTILINE)[-1]
-            walked.append(Block(f"{name}, {heading}", "bash", token[3], tuple(codes)))
+            walked.append(Block(f"{CHECKLIST}, {heading}", "bash", token[3], tuple(codes)))
     return walked
 
 

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from local_aws import LocalAws
-from tests.docs.commands import ROOT, Block, blocks, outputs, readme_steps, script, walk
+from tests.docs.commands import CHECKLIST, ROOT, Block, blocks, outputs, readme_steps, script, walk_phases
 
-CHECKLIST = "docs/DEPLOYMENT_CHECKLIST.md"
 USED_FILES = ("build_pipeline.ipynb", "capstone_pipeline", "glue_scripts", "queries.sql")
 FEW_EVENTS = {"EventsPerRunMin": "2000", "EventsPerRunMax": "2500", "GeneratorState": "DISABLED"}
 STUDENT = '"ParameterKey=StudentId,ParameterValue=$STUDENT_ID"'
@@ -29,7 +28,6 @@ CHANGES = {
     STUDENT: " ".join([STUDENT, *(f"ParameterKey={k},ParameterValue={v}" for k, v in FEW_EVENTS.items())]),
     "jupyter notebook build_pipeline.ipynb\n": "",  # Waits for a person.
     "make report\n": 'python -m capstone_pipeline report --student-id "$STUDENT_ID"\n',
-    "do sleep 10; done": "do sleep 1; done",
 }
 
 
@@ -56,7 +54,7 @@ def walked(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Walked:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder / name)
-    commands = walk(CHECKLIST)
+    commands = walk_phases()
     text = script(commands)
     for written, run in CHANGES.items():
         assert text.count(written) == 1, written
@@ -75,39 +73,27 @@ def walked(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Walked:
 
 def test_the_checklist_comes_by_every_step_of_the_readme_once_and_in_order() -> None:
     steps = [block for number in sorted(readme_steps()) for block in readme_steps()[number]]
-    assert len(readme_steps()) == 7
-    assert [block for block in walk(CHECKLIST) if block.place.startswith("README")] == steps
+    assert sorted(readme_steps()) == [0, 1, 2, 3, 4, 5]
+    assert [block for block in walk_phases() if block.place.startswith("README")] == steps
 
 
-def test_each_of_the_six_phases_verifies_something() -> None:
-    verified = {block.place for block in walk(CHECKLIST) if block.expected}
-    assert {re.sub(r".*, (Phase \d):.*", r"\1", place) for place in verified} == {
-        f"Phase {number}" for number in range(1, 7)
-    }
+VERIFICATIONS = [position for position, block in enumerate(walk_phases()) if block.expected]
 
 
-VERIFICATIONS = [position for position, block in enumerate(walk(CHECKLIST)) if block.expected]
-
-
-@pytest.mark.parametrize("position", VERIFICATIONS, ids=lambda i: walk(CHECKLIST)[i].place.split(", ")[1])
+@pytest.mark.parametrize("position", VERIFICATIONS, ids=lambda i: walk_phases()[i].place.split(", ")[1])
 def test_a_verification_command_shows_what_the_checklist_expects(walked: Walked, position: int) -> None:
-    other_times = {
-        "UPDATE_COMPLETE",
-        '"files": 0',
-    }  # After an update; and what the README's own command shows.
-    expected = set(walked.blocks[position].expected) - other_times
+    expected = set(walked.blocks[position].expected) - {"UPDATE_COMPLETE"}  # that is after an update
     assert expected
     assert sorted(text for text in expected if text not in walked.printed[position]) == []
 
 
 def test_the_readme_commands_generate_run_and_query(walked: Walked) -> None:
-    assert re.search(r'"event_count": 2\d{3}', walked.said("README.md, step 2"))
+    assert re.search(r'"event_count": 2\d{3}', (walked.folder / "response.json").read_text())
     assert "1 new file taken in" in walked.said("README.md, step 3")
     assert (walked.folder / "output" / "build_pipeline.html").exists()
-    assert "SUCCEEDED" in walked.said("README.md, step 4", on_stderr=True)
-    assert '{"layer": "bronze", "files": 0' in walked.said("README.md, step 4")  # the log of the second run
-    revenue = walked.said("README.md, step 5")
-    assert re.search(r"^\d{4}-\d\d-\d\d\t\d+\t\d+\.\d\d\t\d+$", revenue, re.MULTILINE)
+    assert "0 new files" in walked.said("README.md, step 4")
+    revenue = walked.said("README.md, step 4")
+    assert re.search(r"\d{4}-\d\d-\d\d\W+\d+\W+\d+\.\d\d\W+\d+", revenue)
 
 
 def test_the_readme_takes_its_stack_down(walked: Walked, aws: LocalAws) -> None:
@@ -117,7 +103,7 @@ def test_the_readme_takes_its_stack_down(walked: Walked, aws: LocalAws) -> None:
 
 def test_no_document_has_commands_that_no_test_runs() -> None:
     """A new document with commands has to be given to one of the tests that run them."""
-    run = {CHECKLIST, "README.md", "docs/OPERATIONS.md"}  # the last by test_operations_document.py
+    run = {CHECKLIST, "README.md"}  # what stands behind the phases by test_operations_document.py
     with_commands = {
         name
         for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,7 +1,10 @@
 """What each role may do: its policies, as the deployed stack has them, evaluated for requests by name.
 
-The evaluator is MiniStack's, which knows conditions. The requests are those of the services' documentation
-and of Hadoop's S3A client (see docs/OPERATIONS.md); none was derived from the policies.
+The evaluator is MiniStack's, which knows conditions. The requests are those of Hadoop's S3A client and of the
+services' documentation; none was derived from the policies.
+https://docs.aws.amazon.com/glue/latest/ug/getting-started-min-privs-job.html
+https://docs.aws.amazon.com/glue/latest/dg/create-service-policy.html
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsglue.html
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The README's recipes: their edits fit the files as they are, and what comes out holds together."""
+"""docs/RECIPES.md: their edits fit the files as they are, and what comes out holds together."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from capstone_pipeline import read_queries
 ROOT = Path(__file__).parent.parent.parent
 FILES = ("queries.sql", "glue_scripts/capstone_etl.py", "capstone-starter.cfn.yaml")
 RECIPES = re.findall(
-    r"\*\*([^*]+)\.\*\*.*?```diff\n(.*?)```",
-    (ROOT / "README.md").read_text().split("\n## Three recipes\n")[1].split("\n## ")[0],
-    re.DOTALL,
+    r"^## ([^\n]+)\n(?:(?!^## ).)*?```diff\n(.*?)```",
+    (ROOT / "docs" / "RECIPES.md").read_text(),
+    re.DOTALL | re.MULTILINE,
 )
 
 
