@@ -121,9 +121,9 @@ notebook: venv  ## bring the script cell of build_pipeline.ipynb and glue_script
 
 bench: dev  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
 	@$(BIN)/python -m benchmarks $(PARTS) $(OPTIONS)
-	@$(BIN)/python -m tools figures
+	@$(MAKE) --no-print-directory docs
 
-docs: venv figures  ## write the computed tables of docs/ (the sample answers: see QUERIES_REFERENCE.md)
+docs: dev figures  ## write the computed tables and plots of docs/ (the sample answers: see QUERIES_REFERENCE.md)
 	@$(BIN)/python -m tools docs
 
 blog: dev  ## the write-up as a web page, output/blog_post.html

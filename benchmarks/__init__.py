@@ -1,1 +1,1 @@
-"""Measures the pipeline: `make bench` runs every part and writes `results/` and docs/BENCHMARKS.md."""
+"""Measures the pipeline: `make bench` runs every part and writes `results/`."""

@@ -1,4 +1,4 @@
-"""`make bench`: measure parts, write their results and the page, and print them."""
+"""`make bench`: measure parts, write their results, and print them; `make docs` shows them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from benchmarks.harness import (
     machine,
     wait_for_class_archive,
 )
-from benchmarks.page import PAGE, write_page
 from benchmarks.parts import PARTS
-from benchmarks.results import RESULTS, ROOT, Result, load, save
+from benchmarks.results import RESULTS, Result, save
 from capstone_pipeline import PipelineError
 
 
@@ -39,21 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
         generated=options.generated,
     )
     parts = options.parts or list(PARTS)
-    if not options.page_only:
-        folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.work_dir))
-        try:
-            with benchmark(scale, folder) as bench:
-                if parts != ["generator"]:  # which does without Spark
-                    wait_for_class_archive(bench.server)
-                for name in parts:
-                    report(measure(bench, name, options.results))
-        except (BenchmarkError, PipelineError) as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            return 1
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    for path in write_page(load(options.results), options.page):
-        print(f"written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.work_dir))
+    try:
+        with benchmark(scale, folder) as bench:
+            if parts != ["generator"]:  # which does without Spark
+                wait_for_class_archive(bench.server)
+            for name in parts:
+                report(measure(bench, name, options.results))
+    except (BenchmarkError, PipelineError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -97,9 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--backlog", type=int, default=scale.backlog, help="objects of the backlog, 288 at most")
     add("--generated", type=int, default=scale.generated, help="events that the generators make")
     add("--results", type=Path, default=RESULTS, help="where result files go")
-    add("--page", type=Path, default=PAGE, help="the page to write")
     add("--work-dir", type=Path, default=None, help="where data and state lie meanwhile")
-    add("--page-only", action="store_true", help="measure nothing, write the page from the results")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Tables and plots of docs/BENCHMARKS.md: light, colour-blind safe (Okabe and Ito)."""
+"""Tables and plots of what was measured: light, colour-blind safe (Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from benchmarks import results
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C959F"
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#8A7A00", GREY)
-
-IMAGES = "images/benchmarks"
-"""Where plots lie, as docs/BENCHMARKS.md sees it."""
 
 _WIDTH = 8.4
 
@@ -42,16 +39,6 @@ def save_svg(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "path"}):
         figure.savefig(path, format="svg", metadata={"Date": None})
-
-
-def image(name: str, alternative: str) -> str:
-    """The plot of this name as Markdown."""
-    return f"![{alternative}]({IMAGES}/{name}.svg)"
-
-
-def paragraphs(*texts: str) -> str:
-    """Markdown blocks one below the other."""
-    return "\n\n".join(texts)
 
 
 def figure_table(figures: Iterable[results.Figure]) -> str:

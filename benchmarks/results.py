@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """All that one part measured. `details` is for the part's section of docs/BENCHMARKS.md."""
+    """All that one part measured. `details` is for the part's table and plots."""
 
     part: str
     title: str

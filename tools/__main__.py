@@ -1,6 +1,6 @@
 """What writes the generated parts of this project.
 
-python -m tools docs         write the computed tables of the documents in docs/
+python -m tools docs         write the computed tables and plots of the documents in docs/
 python -m tools figures      bring the measured figures of benchmarks/results/ into all documents
 python -m tools cost         print what a month costs, from measured bytes and seconds
 python -m tools blog         render docs/BLOG_POST.md as output/blog_post.html
@@ -29,13 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_docs(options: argparse.Namespace) -> int:
-    """Write what the documents show of the costs, or (--answers-of) the sample answers."""
+    """Write what the documents show of measurements and costs, or (--answers-of) the sample answers."""
+    from benchmarks.page import draw_plots
+    from benchmarks.results import load
     from tools import documents
 
     if options.answers_of:
         contents = documents.answer_blocks(options.answers_of, options.region)
     else:
         contents = documents.computed_blocks()
+        draw_plots(load())
     changed = documents.update_documents(contents)
     print("\n".join(f"{path.name}: updated" for path in changed) or "All documents are up to date.")
     return 0

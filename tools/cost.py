@@ -1,9 +1,9 @@
 """What the pipeline costs a month on AWS: measured bytes and seconds times list prices.
 
-`python -m tools cost` prints it; `make docs` writes the same tables into docs/COSTS.md and
-docs/SCALING.md. Bytes and seconds come from `benchmarks/results/`, and what could not be measured without an
-AWS account is an assumption in `ASSUMPTIONS` below, with its reason. Not a quote: prices change, and free
-tiers, discounts and taxes are left out.
+`python -m tools cost` prints it; `make docs` writes its tables into docs/BENCHMARKS_AND_COSTS.md. Bytes and
+seconds come from `benchmarks/results/`, and what could not be measured without an AWS account is an
+assumption in `ASSUMPTIONS` below, with its reason. Not a quote: prices change, and free tiers, discounts and
+taxes are left out.
 """
 
 from __future__ import annotations

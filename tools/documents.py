@@ -1,4 +1,4 @@
-"""The parts of the documents that a program writes: sample answers, costs, scaling arithmetic.
+"""The parts of the documents that a program writes: sample answers, measurements, costs, scaling arithmetic.
 
 A document has `<!-- generated: name -->` and `<!-- end generated -->` on lines of their own; `make docs` puts
 what it computes in between. Not for single measured figures: those are `tools/figures.py`.
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks import page
+from benchmarks.results import load
 from capstone_pipeline.answers import Query, read_queries, run_query
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.stack import connect, read_stack
@@ -28,11 +30,9 @@ def computed_blocks() -> dict[str, str]:
     """The blocks that follow from the committed benchmark results. Raises cost.MeasurementsMissing."""
     measured = cost.read_measurements()
     return {
-        "machine": f"Measured with {measured.machine}.",
+        **page.blocks(load()),
         "monthly_cost": cost.monthly_table(measured),
         "run_frequency": cost.frequency_table(measured),
-        "prices": cost.price_table(),
-        "assumptions": "\n".join(f"- {assumption}" for assumption in cost.ASSUMPTIONS),
         "scaling": cost.scaling_table(measured),
     }
 

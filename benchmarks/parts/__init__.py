@@ -1,7 +1,7 @@
 """The parts of the benchmark, each of which can run alone.
 
-A part is a module with TITLE, `measure(bench)` (its figures and details) and `section(result)` (its Markdown
-on the page); one that has plots adds `plots(result)` (by file name). A new part goes into PARTS.
+A part is a module with TITLE, `measure(bench)` (its figures and details) and `table(result)` (Markdown); one
+that has plots adds `plots(result)` (by file name). A new part goes into PARTS.
 """
 
 from __future__ import annotations
@@ -20,4 +20,4 @@ PARTS: dict[str, ModuleType] = {
     "generator": generator,
     "scale_out": scale_out,
 }
-"""In the order of the page."""
+"""In the order of the document."""

@@ -55,14 +55,8 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
     return figures, {}
 
 
-def section(result: Result) -> str:
-    """Markdown."""
-    figures = result.figures
-    kinds = ("seconds", "event_microseconds", "peak_bytes", *(f"{kind}_bytes" for kind in _KINDS))
-    names = ("per_event_over_batch", *(f"{which}_{kind}" for which in ("batch", "backlog") for kind in kinds))
-    return drawing.paragraphs(
-        f"{figures['objects']} objects with {figures['events']} lines, as a day without runs leaves them, in "
-        f"one run; in turns with one batch of {figures['batch_events']} lines. Memory is that of the run's "
-        "processes; what Python's workers share counts once for each.",
-        drawing.figure_table(figures[name] for name in names),
-    )
+def table(result: Result) -> str:
+    """The backlog beside one batch."""
+    kinds = ("seconds", "event_microseconds", "peak_bytes")
+    names = ("per_event_over_batch", *(f"{which}_{kind}" for kind in kinds for which in ("batch", "backlog")))
+    return drawing.figure_table(result.figures[name] for name in names)

@@ -142,27 +142,16 @@ def _compared(name: str, values: Sequence[Sequence[float]], unit: str, what: str
     }
 
 
-def section(result: Result) -> str:
-    """Markdown: the day before and after, then the runs."""
-    figures = result.figures
-    compared = {"files": "files", "bytes": "bytes"}
+def table(result: Result) -> str:
+    """The day before and after."""
+    compared = {"files": "files of silver", "bytes": "bytes of silver"}
     for name in QUESTIONS:
-        question = name.replace("_", " ")
-        compared[f"{name}_seconds"] = f"{question}, time"
-        compared[f"{name}_scanned_bytes"] = f"{question}, bytes read"
+        compared[f"{name}_seconds"] = f"{name.replace('_', ' ')} asked of silver"
     rows = [
-        (label, *(str(figures[f"{name}_{which}"]) for which in ("before_over_after", "before", "after")))
+        (
+            label,
+            *(str(result.figures[f"{name}_{which}"]) for which in ("before_over_after", "before", "after")),
+        )
         for name, label in compared.items()
     ]
-    names = ("seconds", "bytes_read", "bytes_written", "again_seconds", "again_files_written")
-    return drawing.paragraphs(
-        f"{figures['runs']} runs, each with a batch of {figures['events']} lines, fill yesterday; then a run "
-        f"with `--COMPACT_DAYS` joins what they left of silver. The {figures['rows']} rows are the same "
-        "before and after, which is checked by a checksum, and so are the answers.",
-        drawing.table(("Silver", "before / after", "before", "after"), rows),
-        f"A batch here has 1/{SHARE} of the lines of one elsewhere on this page, so its files are small even "
-        "for what a run adds, and what opening them costs weighs more. Each question opens every file. Here "
-        "that is a file of a local cache; on S3 it is an entry of a list request and at least one request "
-        "more. A copy of the small files and the compacted ones are asked in turns.",
-        drawing.figure_table(figures[name] for name in names),
-    )
+    return drawing.table(("", "before / after", "before", "after"), rows)

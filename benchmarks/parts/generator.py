@@ -103,16 +103,11 @@ def _run(program: str, arguments: list[str], text: str = "") -> dict[str, float]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def section(result: Result) -> str:
-    """Markdown."""
-    figures = result.figures
+def table(result: Result) -> str:
+    """The script beside the Lambda function."""
     contenders = {
-        "[generate_sample_data.py](../generate_sample_data.py)": ("events_per_second", "seconds", "peak_mib"),
+        "`generate_sample_data.py`": ("events_per_second", "seconds", "peak_mib"),
         "Lambda function": ("lambda_events_per_second", "lambda_seconds", "lambda_peak_mib"),
     }
-    rows = [(label, *(figures[name].with_spread for name in names)) for label, names in contenders.items()]
-    return drawing.paragraphs(
-        f"{figures['events']} events, the most that a run of the generator delivers by default, generated "
-        "and compressed in a process each; the Lambda function without its upload.",
-        drawing.table(("", "Rate", "Time", "Peak memory"), rows),
-    )
+    rows = [(label, *(str(result.figures[name]) for name in names)) for label, names in contenders.items()]
+    return drawing.table(("", "Rate", "Time", "Peak memory"), rows)

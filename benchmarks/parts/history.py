@@ -32,8 +32,8 @@ from benchmarks.harness import (
     progress,
     warm_up,
 )
-from benchmarks.phases import IN_ORDER, phases
-from benchmarks.results import Figure, Result, format_value
+from benchmarks.phases import phases
+from benchmarks.results import Figure, Result
 
 TITLE = "History"
 
@@ -230,90 +230,26 @@ def _slope(points: list[Point]) -> float:
     return statistics.linear_regression([p.batch for p in points], [p.seconds for p in points]).slope
 
 
-def section(result: Result) -> str:
-    """Markdown: the ratios, then every run."""
-    figures = result.figures
-    names = (
-        "baseline_over_ours_last",
-        "ours_last_over_second",
-        "ours_late_over_early",
-        "ours_bytes_read_last_over_second",
-        "next_day_over_second",
-        "next_day_bytes_read_over_second",
-        "ours_slope_seconds",
-        "baseline_slope_seconds",
-    )
-    baseline = {point["batch"]: point for point in result.details["baseline"]}
-    first = result.details["baseline"][0]["seconds"] / result.details["ours"][0]["seconds"]
-    rows = [
-        (str(p["batch"]), *_cells(p), *(_cells(baseline[p["batch"]]) if p["batch"] in baseline else [""] * 4))
-        for p in result.details["ours"]
-    ]
-    return drawing.paragraphs(
-        f"{figures['batches']} batches of {figures['events']} lines, one after the other, into one lake. All "
-        "arrive within one day, the hardest case: the day that a run touches grows with every batch. Each "
-        "batch of ours is a run of its own. A run of the baseline reads all of history, so it is timed at "
-        f"{len(baseline)} batches, each right after ours, and takes those between in one untimed run, which "
-        "leaves its lake as single runs would. Bytes read are those that S3 answered with, bytes written are "
-        "those of the objects that a run left. Both jobs run with Spark's event log on.",
-        drawing.figure_table(figures[name] for name in names),
-        drawing.image(
-            "history", "Seconds, bytes read and bytes written of each run, ours and the baseline's."
-        ),
-        drawing.table(
-            ("Batch", "Ours", "read", "written", "objects", "Baseline", "read", "written", "objects"), rows
-        ),
-        f"**Baseline / ours.** It grows with every batch, from {first:.2f}x at the first: each makes the "
-        f"baseline {figures['baseline_slope_seconds']} slower. Both jobs pay for Spark's start and for the "
-        "lines of their own batch, which is nearly all of our time: what would make the first batch faster "
-        "would raise the ratio as well.",
-        "Then two batches of the next day, for which all of the above is history. Where our time goes at "
-        "the beginning of the day, at its end, and on the next:",
-        _phases_table(result.details),
-        *_requests_table(result.details["ours"]),
-        "**What grows within a day.** An event may arrive hours late, and a copy of any event of these hours "
-        "may come again. To know, a run compares what it delivers with silver's rows of the same hours, "
-        "between the first and the last of its events there. So bytes read grow until these hours are full "
-        "(the generator's events are up to three hours late), and then stay. The distinct users and sessions "
-        "of the day are read too, to count the new ones; they grow until midnight, and so does the cube of "
-        "the day. None of them knows the days before.",
-    )
+COLUMNS = ("ours_{}_second", "ours_{}_last", "ours_{}_next_day", "baseline_{}_last")
+ROWS = {
+    "time": "seconds",
+    "read from S3": "bytes_read",
+    "written to S3": "bytes_written",
+    "objects written": "files_written",
+    "requests to S3": "requests",
+}
 
 
-def _phases_table(details: dict[str, Any]) -> str:
-    """Seconds of each phase in our second run, our last one and our second one of the next day."""
-    ours = details["ours"]
-    runs = (_second(ours), ours[-1], details["next_day"])
-    names = [name for name in IN_ORDER if all(name in run["phases"] for run in runs)]
-    rows = [(name, *(format_value(run["phases"][name], "s") for run in runs)) for name in names]
-    total = ("all", *(format_value(run["seconds"], "s") for run in runs))
-    read = ("read from S3", *(format_value(run["bytes_read"], "B") for run in runs))
-    heads = (f"Batch {runs[0]['batch']}", f"Batch {runs[1]['batch']}", "Batch 2 of the next day")
-    return drawing.table(("Phase", *heads), [*rows, total, read])
-
-
-def _requests_table(ours: list[dict[str, Any]]) -> list[str]:
-    """Requests to S3 by kind, and Spark's jobs, in our first run and our last."""
-    runs = ours[0], ours[-1]
-    if "requests" not in runs[0]:
-        return []
-    kinds = sorted({kind for run in runs for kind in run["requests"]})
-    rows = [(kind, *(str(run["requests"].get(kind, 0)) for run in runs)) for kind in kinds]
-    rows += [
-        ("all", *(str(sum(run["requests"].values())) for run in runs)),
-        ("Spark jobs", *(str(run["jobs"]) for run in runs)),
-    ]
-    heads = ("Requests to S3", *(f"Batch {run['batch']}" for run in runs))
-    return [drawing.table(heads, rows)]
-
-
-def _cells(point: dict[str, Any]) -> list[str]:
-    return [
-        format_value(point["seconds"], "s"),
-        format_value(point["bytes_read"], "B"),
-        format_value(point["bytes_written"], "B"),
-        str(point["files_written"]),
-    ]
+def table(result: Result) -> str:
+    """What a run costs at the beginning of a day, at its end, and on the next; every run is in the plot."""
+    last = result.figures["batches"]
+    rows = []
+    for label, name in ROWS.items():
+        figures = [result.figures.get(column.format(name)) for column in COLUMNS]
+        if any(figures):
+            rows.append((label, *(str(figure or "") for figure in figures)))
+    heads = ("batch 2", f"batch {last}", "batch 2 of the next day", f"baseline, batch {last}")
+    return drawing.table(("", *heads), rows)
 
 
 def plots(result: Result) -> dict[str, Plot]:

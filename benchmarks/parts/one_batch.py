@@ -28,7 +28,7 @@ from benchmarks.harness import (
     warm_up,
 )
 from benchmarks.phases import EFFORT, IN_ORDER, WHAT, effort, phases
-from benchmarks.results import ROOT, Figure, Result, format_value
+from benchmarks.results import ROOT, Figure, Result
 from generate_sample_data import FileSummary
 
 TITLE = "One batch"
@@ -102,75 +102,24 @@ def run_duckdb(bench: Bench, file: FileSummary) -> float:
     return float(done.stdout.split()[0])
 
 
-def section(result: Result) -> str:
-    """Markdown: the comparison, then the phases."""
-    figures = result.figures
-    names = [name for name in (*RATIOS, *(f"{name}_seconds" for name in TIMES)) if name in figures]
-    told = _told(result)
-    untold = ", ".join(name for name in IN_ORDER if name not in told)
-    total = sum(figures[_phase(name)].value for name in told)
-    phases_table = [
-        (
-            name,
-            str(figures[_phase(name)]),
-            f"{figures[_phase(name)].value / total:.0%}",
-            str(figures[_phase(name, "_cold")]),
-            WHAT[name],
-        )
-        for name in told
+ROWS = {
+    "our job": ("ours_cold_seconds", "ours_seconds"),
+    "the script that it replaced": ("old_cold_seconds", "old_seconds"),
+    "the baseline": ("baseline_cold_seconds", "baseline_seconds"),
+    "DuckDB in one process": ("", "duckdb_seconds"),
+    "ours / replaced, in pairs": ("ours_over_old_cold", "ours_over_old"),
+    "baseline / ours, in pairs": ("baseline_over_ours_cold", "baseline_over_ours"),
+}
+
+
+def table(result: Result) -> str:
+    """Seconds and ratios of cold runs and of warm ones."""
+    rows = [
+        (label, *(result.figures[name].with_spread if name else "" for name in names))
+        for label, names in ROWS.items()
+        if names[-1] in result.figures
     ]
-    return drawing.paragraphs(
-        f"One raw file of {figures['events']} lines ({format_value(result.details['gzip_bytes'], 'B')} "
-        "compressed) is taken into an empty lake, from start_job_run to SUCCEEDED on the embedded AWS. Every "
-        "repetition runs our job, the script that it replaced, and the baseline "
-        "([benchmarks/baseline_etl.py](../benchmarks/baseline_etl.py)) one after the other. The old script "
-        "staged its files and moved them into place. "
-        "The baseline is what one would write at first: append to bronze, read all of bronze, remove copies "
-        "by a window, overwrite silver and five aggregates, log a count after each write. DuckDB "
-        "reads the same file and writes the same tables in one process, without increments and guarantees: "
-        "it shows the limit. No line of this page's batches is malformed, as the other two scripts fail of "
-        "bytes that are no UTF-8.",
-        "The embedded AWS keeps the JVM of a run that succeeded for the next one. The first run after "
-        "`make up` finds a cold JVM, in which Java loads, interprets and compiles all code anew; the runs "
-        "after it find a warm one. Warm runs were timed after several others. All scripts are run "
-        "both ways. `s3://` is Hadoop's S3A connector, as on Glue.",
-        drawing.figure_table(figures[name] for name in names),
-        "Where our time goes, in runs of their own with Spark's event log on. A layer ends with its summary "
-        "line in the job's log." + (f" Not to be told apart from what follows: {untold}." if untold else ""),
-        drawing.image(
-            "one_batch", "Seconds of each phase of our run, warm and cold, as bars above baseline and DuckDB."
-        ),
-        drawing.table(("Phase", "Warm", "Share", "Cold", "What it is"), phases_table),
-        "What the time is made of, in the same runs:",
-        drawing.table(
-            ("Seconds", "Warm", "Cold"),
-            [
-                (what, str(figures[_effort(name)]), str(figures[_effort(name, "_cold")]))
-                for name, what in EFFORT.items()
-            ],
-        ),
-        _explanation(figures),
-    )
-
-
-def _explanation(figures: Mapping[str, Figure]) -> str:
-    """What stands between these times and the targets, and what would have to change."""
-    floor = figures[_phase("spark_start")].value + figures[_phase("bronze")].value
-    best = figures["baseline_seconds"].value / floor
-    return drawing.paragraphs(
-        "**Cold and warm.** A cold JVM loads Spark's classes, interprets them, and compiles what runs often, "
-        "Spark's own code as well as what Spark generates for each plan, on the cores that the rows need. "
-        "In a warm one all that is there: the embedded AWS keeps the JVM. Less hesitant, more hesitant and "
-        "simpler compilation were tried, and made cold runs no faster. What would: fewer plans, or a JVM "
-        "that starts with compiled code, which Java 17 has not. Letting tasks find the code that was "
-        "generated for the run before saved a tenth of a warm run, by way of Spark's private fields, and was "
-        "given up.",
-        "**Baseline / ours.** On the first batch the baseline has no history to read again, and does less "
-        "with the lines: it gives no reason for a rejected one, and does not survive being killed. To start, "
-        f"and to read, judge and write every line once, takes {format_value(floor, 's')} of our warm run; "
-        f"were all that follows for nothing, the ratio would be {best:.1f}x. What the incremental job saves "
-        "is history, and shows below.",
-    )
+    return drawing.table(("", "cold JVM", "warm JVM"), rows)
 
 
 def _told(result: Result) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import sqlglot
-from matplotlib.figure import Figure as Plot
 from sqlglot import exp
 
 from benchmarks import drawing
@@ -27,7 +26,7 @@ from benchmarks.harness import (
     median_figure,
     progress,
 )
-from benchmarks.results import ROOT, Figure, Result, format_value
+from benchmarks.results import ROOT, Figure, Result
 from capstone_pipeline import Query, check_source_data, read_queries
 
 TITLE = "Queries"
@@ -229,52 +228,11 @@ def _table_of(query: Query) -> str:
     return table.name
 
 
-def section(result: Result) -> str:
-    """Markdown: gold beside silver beside raw."""
-    figures = result.figures
-    rows = []
+def table(result: Result) -> str:
+    """Gold beside silver beside raw."""
+    figures, rows = result.figures, []
     for name in WITHOUT_GOLD:
-        times = [str(figures[f"{name}_seconds{suffix}"]) for suffix in _SUFFIXES]
-        scanned = [figures[f"{name}_scanned_bytes{suffix}"] for suffix in _SUFFIXES]
-        ratio = f"{scanned[-1].value / scanned[0].value:,.0f}x"
-        rows.append([name.replace("_", " "), ratio, *times, *map(str, scanned)])
-    totals = [
-        format_value(sum(figures[f"{name}_scanned_bytes{suffix}"].value for name in WITHOUT_GOLD), "B")
-        for suffix in _SUFFIXES
-    ]
-    repeats = len(result.details["seconds"]["user_activity"]["gold"])
-    return drawing.paragraphs(
-        f"A day of {figures['events']} events in {FILES} hourly files, asked through the embedded Athena, "
-        f"from start_query_execution to the first page of the answer (median of {repeats}). Bytes are those "
-        "of the column chunks that the question names, from the footers of the Parquet objects; of raw JSON, "
-        "whole objects. Silver answers as gold does, which is checked. Raw JSON is asked without removing "
-        "copies and with the simplest cleaning: the least that it can cost.",
-        f"Together the five read {totals[0]} of gold, {totals[1]} of silver, {totals[2]} of raw JSON.",
-        drawing.table(
-            ("Question", "raw / gold", "gold", "silver", "raw", "gold reads", "silver reads", "raw reads"),
-            rows,
-        ),
-        drawing.image("queries", "Bytes that each question reads from gold, silver and raw JSON."),
-    )
-
-
-def plots(result: Result) -> dict[str, Plot]:
-    """Bytes read by question and layer."""
-    plot, axes = drawing.canvas(height=3.2)
-    layers = (
-        ("", "gold", drawing.ORANGE),
-        ("_silver", "silver", drawing.GREY),
-        ("_raw", "raw JSON", drawing.BLUE),
-    )
-    names = list(WITHOUT_GOLD)
-    for shift, (suffix, label, colour) in enumerate(layers):
-        values = [result.figures[f"{name}_scanned_bytes{suffix}"].value for name in names]
-        positions = [index + (shift - 1) * 0.26 for index in range(len(names))]
-        axes.barh(positions, values, height=0.24, color=colour, label=label)
-    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlim(left=100)
-    axes.set_xlabel("Bytes read (logarithmic)")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
-    return {"queries": plot}
+        times = [str(figures[f"{name}_seconds{suffix}"]) for suffix in ("", "_silver")]
+        scanned = [str(figures[f"{name}_scanned_bytes{suffix}"]) for suffix in _SUFFIXES]
+        rows.append([name.replace("_", " "), *times, *scanned])
+    return drawing.table(("Question", "gold", "silver", "gold reads", "silver reads", "raw JSON reads"), rows)

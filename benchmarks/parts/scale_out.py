@@ -34,14 +34,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
     return figures, {"one_worker": seconds[1], "two_workers": seconds[2]}
 
 
-def section(result: Result) -> str:
-    """Markdown."""
+def table(result: Result) -> str:
+    """One worker beside two."""
     names = ("speedup", "one_worker_seconds", "two_workers_seconds")
-    return drawing.paragraphs(
-        f"One batch of {result.figures['events']} lines into an empty lake, on Spark's local-cluster master: "
-        "driver and workers are processes of their own, as on Glue, and talk over sockets. They share this "
-        "machine's cores; neither start-up nor the driver's work is spread; and all JVMs are cold, so that "
-        "each worker compiles all code for itself, on the cores that the others need. So this shows that the "
-        "job runs on several workers, and not what it gains on separate machines.",
-        drawing.figure_table(result.figures[name] for name in names),
-    )
+    return drawing.figure_table(result.figures[name] for name in names)

@@ -95,7 +95,7 @@ def test_a_backlog_is_taken_in_by_one_run_whose_memory_is_watched(bench: Bench) 
         kinds = [figures[f"{name}_{kind}_bytes"].value for kind in ("jvm", "workers", "driver")]
         assert min(kinds) > 10 * 2**20
         assert figures[f"{name}_peak_bytes"].value == sum(kinds)
-    assert backlog.section(Result("backlog", backlog.TITLE, "2026-11-24", {}, figures, details))
+    assert backlog.table(Result("backlog", backlog.TITLE, "2026-11-24", {}, figures, details))
 
 
 def test_compaction_joins_the_files_of_a_day_keeps_its_rows_and_then_leaves_them_alone(
@@ -121,8 +121,8 @@ def test_compaction_joins_the_files_of_a_day_keeps_its_rows_and_then_leaves_them
         ((before,), (after,)) = details["seconds"][name]
         assert figures[f"{name}_seconds_before_over_after"].value == pytest.approx(before / after)
 
-    page = compaction.section(Result("compaction", compaction.TITLE, "2026-11-24", {}, figures, details))
-    assert f"| files | {figures['files_before_over_after']} | {figures['files_before']} |" in page
+    shown = compaction.table(Result("compaction", compaction.TITLE, "2026-11-24", {}, figures, details))
+    assert f"| files of silver | {figures['files_before_over_after']} | {figures['files_before']} |" in shown
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,11 @@ def test_a_compaction_that_did_not_do_its_work_is_not_measured(
         compaction.check_compacted([before, files("after", after)], written_again)
 
 
-def test_one_part_runs_alone_and_leaves_result_and_page(
+def test_one_part_runs_alone_and_leaves_its_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--repeats", "2", "--generated", "1000", "--work-dir", str(tmp_path)]
-    page = tmp_path / "page" / "BENCHMARKS.md"
-    assert main(["generator", *options, "--results", str(tmp_path / "results"), "--page", str(page)]) == 0
+    assert main(["generator", *options, "--results", str(tmp_path / "results")]) == 0
 
     (result,) = load(tmp_path / "results").values()
     assert result.part == "generator"
@@ -161,7 +160,6 @@ def test_one_part_runs_alone_and_leaves_result_and_page(
     assert result.figures["seconds"].spread is not None
     assert result.machine["cpus"] >= 1
     assert f"generator.seconds: {result.figures['seconds']}" in capsys.readouterr().out
-    assert "## Generators" in page.read_text()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bench-")] == []
 
 

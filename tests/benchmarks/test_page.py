@@ -1,4 +1,4 @@
-"""docs/BENCHMARKS.md is what the results say, with the plots that it shows."""
+"""What the document shows of the results, and the plots beside it."""
 
 from __future__ import annotations
 
@@ -8,34 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.drawing import IMAGES
-from benchmarks.page import PAGE, render, write_page
+from benchmarks.page import IMAGES, blocks, draw_plots
 from benchmarks.parts import PARTS
-from benchmarks.results import Figure, load
+from benchmarks.results import ROOT, Figure, load
 
 RESULTS = load()
 
 
-def test_the_page_shows_the_committed_results() -> None:
-    assert PAGE.read_text() == render(RESULTS), "run `python -m benchmarks --page-only`"
+def test_every_plot_exists_and_is_shown_by_a_document() -> None:
+    shown = {
+        name
+        for path in (ROOT / "docs").glob("*.md")
+        for name in re.findall(r"\]\(images/benchmarks/([^)]+)\)", path.read_text())
+    }
+    assert shown == {path.name for path in IMAGES.iterdir()}
 
 
-def test_every_plot_that_the_page_shows_exists_and_no_other() -> None:
-    shown = set(re.findall(r"\]\((images/[^)]+)\)", PAGE.read_text()))
-    assert shown == {f"{IMAGES}/{path.name}" for path in (PAGE.parent / IMAGES).iterdir()}
-    assert len(shown) >= 3
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    links = set(re.findall(r"\]\((\.\./[^)]+)\)", PAGE.read_text()))
-    assert links
-    assert [link for link in links if not (PAGE.parent / link).resolve().exists()] == []
-
-
-def test_plots_of_the_same_results_are_the_same_files(tmp_path: Path) -> None:
-    first, second = (write_page(RESULTS, tmp_path / name / "BENCHMARKS.md") for name in ("one", "two"))
-    assert [path.name for path in first] == [path.name for path in second]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+def test_the_committed_plots_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    drawn = draw_plots(RESULTS, tmp_path)
+    assert {path.name: path.read_bytes() for path in drawn} == {
+        path.name: path.read_bytes() for path in IMAGES.iterdir()
+    }, "run `make docs`"
 
 
 def test_every_result_belongs_to_a_part() -> None:
@@ -48,7 +41,11 @@ def test_every_result_belongs_to_a_part() -> None:
 @pytest.mark.parametrize(("seconds", "verdict"), [(9.94, "met"), (10.06, "**missed**")])
 def test_a_target_is_met_or_missed_as_the_figure_says(seconds: float, verdict: str) -> None:
     result = RESULTS["generator"]
-    figures = {**result.figures, "seconds": Figure(seconds, "s", "generation", (seconds, seconds))}
-    page = render({"generator": replace(result, figures=figures)})
+    figures = {**result.figures, "lambda_seconds": Figure(seconds, "s", "generation", (seconds, seconds))}
+    targets = blocks({"generator": replace(result, figures=figures)})["targets"]
     shown = {9.94: "9.94 s", 10.06: "10.1 s"}[seconds]
-    assert f"| generate_sample_data.py | at most 10.0 s | {shown} | {verdict} |" in page
+    assert f"| the Lambda function's generator | at most 10.0 s | {shown} | {verdict} |" in targets
+
+
+def test_a_part_without_a_result_says_so() -> None:
+    assert blocks({})["history"] == "Not measured yet."

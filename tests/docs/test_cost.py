@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +10,8 @@ from pathlib import Path
 import pytest
 from cfnlint.decode import decode
 
-from capstone_pipeline.job import MAX_WORKERS
 from tests import template
-from tests.docs.commands import ROOT, document
+from tests.docs.commands import ROOT
 from tools import cost
 from tools.__main__ import main
 from tools.cost import PRICES, Measurements, MeasurementsMissing
@@ -188,14 +186,6 @@ def test_the_monitoring_is_that_of_the_operations_template() -> None:
         "alarm": [r["Type"] for r in resources].count("AWS::CloudWatch::Alarm"),
         "key": [r["Type"] for r in resources].count("AWS::KMS::Key"),
     } == cost.MONITORING
-
-
-def test_the_scaling_paper_quotes_the_code_as_it_is() -> None:
-    paper = document("docs/SCALING.md")
-    assert f"`MAX_WORKERS` is {MAX_WORKERS}" in paper
-    assert f"more than {cost.EXECUTORS} executors" in paper
-    parameters = template.content()["Parameters"]
-    assert [name for name in re.findall(r"`(\w+RetentionDays)`", paper) if name not in parameters] == []
 
 
 def test_the_measurements_are_read_by_their_names(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.parts import PARTS
 from capstone_pipeline.errors import PipelineError
 from tests.docs.commands import ROOT
 from tools.__main__ import main
@@ -14,7 +15,7 @@ from tools.documents import block, block_names, computed_blocks, update_document
 from tools.markdown import markdown_table
 
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
-COMPUTED = ["machine", "monthly_cost", "run_frequency", "prices", "assumptions", "scaling"]
+COMPUTED = ["targets", "conditions", *PARTS, "monthly_cost", "run_frequency", "scaling"]
 
 
 @pytest.fixture(scope="module")
