@@ -26,7 +26,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -36,6 +36,7 @@ from tempfile import TemporaryFile
 from time import monotonic, time
 from typing import Any
 from urllib.parse import unquote
+from uuid import uuid4
 
 import boto3
 import pyarrow as pa
@@ -433,6 +434,7 @@ def handed_over(glue_context: GlueContext, raw: Bucket) -> set[str]:
     shown = (".gz", ".json", ".jsonl")
     ends = [f"**[!{suffix[-at - 1]}]{suffix[-at:]}" for suffix in shown for at in range(1, len(suffix))]
     source = {"paths": [f"{raw.uri}/events/"], "recurse": True, "exclusions": json.dumps(["**[!zln]", *ends])}
+    source["useS3ListImplementation"] = True  # page by page, instead of folder by folder
     csv = {"separator": "\x01", "quoteChar": -1, "attachFilename": "source_file"}
     read = glue_context.create_dynamic_frame.from_options
     try:
@@ -469,17 +471,19 @@ def write_bronze(one: RawObject, lake: str) -> RawObject:
     """
     s3, (bucket, key) = boto3.client("s3"), one.uri.removeprefix("s3://").split("/", 1)
     lines, hours, columns = 0, set[int](), [to_arrow_schema(table.columns) for table in BRONZE]
-    with TemporaryFile() as accepted, TemporaryFile() as rejected:
-        files = (accepted, rejected)
-        writers = [pq.ParquetWriter(*pair, compression="zstd") for pair in zip(files, columns, strict=True)]
-        for *rows, seconds in judged_batches(s3.get_object(Bucket=bucket, Key=key)["Body"], one.uri):
-            for writer, of_table in zip(writers, rows, strict=True):
-                writer.write_table(arrow_table(of_table, writer.schema))
-            hours.update(second // 3600 for second in seconds)
-            one.newest = max((one.newest, *seconds))
-            lines += sum(map(len, rows))
-        for writer in writers:
-            writer.close()
+    with ExitStack() as open_files:
+        files = [open_files.enter_context(TemporaryFile()) for _ in BRONZE]
+        with ExitStack() as open_writers:
+            pairs = zip(files, columns, strict=True)
+            writers = [
+                open_writers.enter_context(pq.ParquetWriter(*pair, compression="zstd")) for pair in pairs
+            ]
+            for *rows, seconds in judged_batches(s3.get_object(Bucket=bucket, Key=key)["Body"], one.uri):
+                for writer, of_table in zip(writers, rows, strict=True):
+                    writer.write_table(arrow_table(of_table, writer.schema))
+                hours.update(second // 3600 for second in seconds)
+                one.newest = max((one.newest, *seconds))
+                lines += sum(map(len, rows))
         one.accepted, one.rejected = (pq.read_metadata(file).num_rows for file in files)
         if lines != one.accepted + one.rejected:
             raise RuntimeError(f"{one.uri}: of {lines} lines, {one.accepted} + {one.rejected} are in bronze.")
@@ -543,13 +547,15 @@ def write_index(lake: Bucket, held: dict[str, RawObject], new: Iterable[str]) ->
     side_by_side(lambda key: lake.write(key, "".join(lines[key]).encode()), lines)
 
 
-def take_in(lake: Bucket, work: Work) -> None:
-    """Bring the objects in hand to bronze. Raises RuntimeError if one is not there afterwards."""
-    rows = judged_objects(lake.spark, list(work.objects.values()), lake.name).collect()
+def take_in(lake: Bucket, work: Work, objects: dict[str, RawObject]) -> None:
+    """Bring these objects, which the note names, to bronze. Raises RuntimeError if one is not there then."""
+    if not objects:
+        return
+    rows = judged_objects(lake.spark, list(objects.values()), lake.name).collect()
     outcomes = {one.uri: one for one in (RawObject(**json.loads(row.outcome)) for row in rows)}
-    if lost := work.objects.keys() - outcomes.keys():
+    if lost := objects.keys() - outcomes.keys():
         raise RuntimeError(f"Nothing became of {min(lost)}. The bookmark stays: start the job again.")
-    work.objects = outcomes
+    work.objects |= outcomes
     before = [work.held[uri] for uri in outcomes if uri in work.held]
     for old in before:
         if old.version != outcomes[old.uri].version:
@@ -615,7 +621,7 @@ def append_new_events(lake: Bucket, work: Work) -> dict[str, Any]:
     # Most events are later than any in silver. Of the others, by time alone first: it leaves few to compare.
     newest = silver.groupBy("event_date").agg(F.max("event_timestamp").alias("newest"))
     late = copies.join(F.broadcast(newest), "event_date").where("event_timestamp <= newest")
-    near = silver.join(F.broadcast(late.select("event_timestamp")), "event_timestamp", "left_semi")
+    near = silver.join(work.broadcast_if_few(late.select("event_timestamp")), "event_timestamp", "left_semi")
     is_new = F.col("held").isNull()
     is_conflict = ~is_new & ~F.struct(*PAYLOAD).eqNullSafe(F.col("held"))
     days = F.collect_set(F.when(is_conflict, F.col("event_date").cast("string")))
@@ -638,6 +644,7 @@ def rebuild(lake: Bucket, days: set[str]) -> None:
     """Compute these days of silver anew from all that bronze has of them."""
     index = read_index(lake, [one["Key"] for one in lake.objects(INDEX)])
     objects = [one for one in index.values() if days & one.days.keys()]
+    set_shuffle_partitions(lake, sum(one.accepted for one in objects))
     copies = cleaned(lake.events(objects)).where(is_of(days))
     events = latest_versions(copies, lake.rows(EVENTS_CLEANED, []))
     lake.delete(
@@ -651,8 +658,8 @@ def rebuild(lake: Bucket, days: set[str]) -> None:
 UNCATEGORIZED = "uncategorized"
 
 
-def renew_cube(lake: Bucket, days: set[str], run: str) -> None:
-    """Compute cube and visitors of these days anew, from what this run has in silver."""
+def renew_cube(lake: Bucket, work: Work, days: set[str], run: str) -> None:
+    """Compute cube and visitors of these days anew, from what a run has in silver."""
     own = f"/run={run}/"
     lake.delete(f"{table.day(day)}{own}" for table in (EVENT_CUBE, DAILY_VISITORS) for day in days)
     silver, visitors = (lake.files(map(table.day, days)) for table in (EVENTS_CLEANED, DAILY_VISITORS))
@@ -660,8 +667,8 @@ def renew_cube(lake: Bucket, days: set[str], run: str) -> None:
     lake.append(EVENT_CUBE, event_cube(events), run)
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns.names
     known = lake.rows(DAILY_VISITORS, visitors)  # Many more: they pass by.
-    seen_again = known.join(F.broadcast(seen), columns, "left_semi").select(*columns)
-    new = seen.join(F.broadcast(seen_again), columns, "left_anti")
+    seen_again = known.join(work.broadcast_if_few(seen), columns, "left_semi").select(*columns)
+    new = seen.join(work.broadcast_if_few(seen_again), columns, "left_anti")
     lake.append(DAILY_VISITORS, new, run)
     seen.unpersist()
 
@@ -797,6 +804,8 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
 # --- The run ------------------------------------------------------------------------------------------------
 
 NOTE = "_pending/run.json"
+PARTITION_EVENTS = 100_000  # of a shuffle's partition, however many workers there are at the start
+MOST_BROADCAST = 20_000_000  # rows
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",  # a sum that its type cannot hold stops the run
@@ -827,19 +836,23 @@ class Work:
     def total(self, name: str) -> int:
         return sum(getattr(one, name) for one in self.objects.values())
 
+    def broadcast_if_few(self, rows: DataFrame) -> DataFrame:
+        """No more rows than are in hand: sent to all workers, if a driver's memory holds so many."""
+        return F.broadcast(rows) if self.total("accepted") <= MOST_BROADCAST else rows
+
     def note(self, lake: Bucket) -> None:
         objects = [vars(one) for one in self.objects.values()]
         noted = {"run": self.run, "objects": objects, "days": sorted(self.days)}
         lake.write(NOTE, json.dumps(noted).encode())
 
 
-def find_work(lake: Bucket, raw: Bucket, handed: set[str], compact_days: int) -> Work:
-    """What the bookmark hands over, what bronze lacks or has otherwise, and what a killed run had in hand.
+def find_work(lake: Bucket, listed: dict[str, RawObject], compact_days: int) -> Work:
+    """Of the raw objects, what bronze lacks or has otherwise, and what a killed run had in hand.
 
     Of objects of the killed run that have expired meanwhile, bronze keeps what it has if that is whole, and
     their days are computed anew.
     """
-    listed, noted = list_raw_objects(raw), json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
+    noted = json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
     left = {one["uri"]: RawObject(**one) for one in noted["objects"]}
     held = read_index(lake, {index_key(uri) for uri in listed.keys() | left.keys()})
     if not held and not left and lake.objects("bronze/") and not lake.objects(INDEX):
@@ -849,8 +862,8 @@ def find_work(lake: Bucket, raw: Bucket, handed: set[str], compact_days: int) ->
             "_staging/ of this bucket, reset the job bookmark, and start the job."
         )
     new = {uri for uri, one in listed.items() if uri not in held or held[uri].version != one.version}
-    objects = {uri: listed[uri] for uri in sorted(new | (listed.keys() & (handed | left.keys())))}
-    run = noted.get("run") or next((one.id for one in objects.values()), REBUILT)
+    objects = {uri: listed[uri] for uri in sorted(new | (listed.keys() & left.keys()))}
+    run = noted.get("run") or uuid4().hex[:16]
     days = set(noted["days"]).union(*(held[uri].days for uri in left.keys() & held.keys() - objects.keys()))
     today = datetime.now(UTC).date()
     for day in (str(today - timedelta(days=back + 1)) for back in range(compact_days)):
@@ -876,11 +889,16 @@ def run(
     began, spark = monotonic(), glue_context.spark_session
     for name, value in SETTINGS.items():
         spark.conf.set(name, value)
-    spark.conf.set("spark.sql.shuffle.partitions", spark.sparkContext.defaultParallelism)
     raw, lake = Bucket(spark, source_bucket), Bucket(spark, analytics_bucket)
-    work = find_work(lake, raw, handed_over(glue_context, raw), compact_days)
-    if work.objects:
-        take_in(lake, work)
+    listed = list_raw_objects(raw)
+    with ThreadPoolExecutor(1) as meanwhile:  # The listing tells what is new; a reset hands over more.
+        handed = meanwhile.submit(handed_over, glue_context, raw)
+        work = find_work(lake, listed, compact_days)
+        take_in(lake, work, work.objects)
+    if again := {uri: listed[uri] for uri in sorted(listed.keys() & handed.result() - work.objects.keys())}:
+        work.objects |= again
+        work.note(lake)
+        take_in(lake, work, again)
     accepted, rejected = work.total("accepted"), work.total("rejected")
     newest = max((one.newest for one in work.objects.values()), default=0)
     counts = {"files": len(work.objects), "rows_in": accepted + rejected, "accepted": accepted}
@@ -902,6 +920,7 @@ def run(
 def refine(lake: Bucket, work: Work) -> None:
     """Bring silver and gold up to date with what is in hand."""
     began = monotonic()
+    set_shuffle_partitions(lake, work.total("accepted"))
     addition = append_new_events(lake, work)
     if addition["days_in_conflict"]:
         work.days.update(addition["days_in_conflict"].split())
@@ -915,9 +934,14 @@ def refine(lake: Bucket, work: Work) -> None:
     began = monotonic()
     for days, owner in ((added_to, work.run), (work.days, REBUILT)):
         if days:
-            renew_cube(lake, days, owner)
+            renew_cube(lake, work, days, owner)
     write_gold(lake, added_to | work.days)
     summarise("gold", began, days=sorted(added_to | work.days))
+
+
+def set_shuffle_partitions(lake: Bucket, events: int) -> None:
+    """Let shuffles of so many events have as many partitions as these need; Spark joins what stays small."""
+    lake.spark.conf.set("spark.sql.shuffle.partitions", 1 + events // PARTITION_EVENTS)
 
 
 def summarise(layer: str, began: float, **counts: Any) -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 # What can be left out of a run, to see that the check finds it.
 RULES = {
-    "objects": "what a killed run had in hand is taken in again, whatever bookmark and listing say",
+    "objects": "what a killed run had in hand is taken in again, or its days are computed anew if it expired",
     "days": "days to be rebuilt stand in the note",
     "run": "the note tells the run's name, and the next run goes on under it",
     "own rows": "cube and visitors come from all that the run has in silver, also from what a killed one had",
@@ -118,6 +118,7 @@ class World:
     store: Store = field(default_factory=Store)
     raw: dict[int, Raw] = field(default_factory=dict)
     bookmark: dict[int, int] = field(default_factory=dict)
+    runs: int = 0  # that got a name of their own
 
     @property
     def index(self) -> dict[int, Raw]:
@@ -127,19 +128,35 @@ class World:
         store, index = self.store, self.index
         run, left, noted_days = store.get(("note",), ("", {}, set()))
         new = {o for o, one in self.raw.items() if o not in index or index[o].version != one.version}
-        if not reader_fails:
-            new |= {o for o, one in self.raw.items() if self.bookmark.get(o) != one.version}
+        handed = {o for o, one in self.raw.items() if self.bookmark.get(o) != one.version}
+        days = set() if self.without == "days" else set(noted_days)
         if self.without != "objects":
             new |= left.keys() & self.raw.keys()
+            days |= {day for o in left.keys() & index.keys() - new for day in index[o].days}
         work = {o: self.raw[o] for o in sorted(new)}
-        days = set() if self.without == "days" else set(noted_days)
-        days |= {day for o in left.keys() & index.keys() - work.keys() for day in index[o].days}
         days |= {day for day in compacted if any(key[2] != REBUILT for key, _ in store.below("silver", day))}
         if not run or self.without == "run":
-            run = next((str(o) for o in work), REBUILT)
+            self.runs += 1
+            run = str(self.runs)
 
         def note() -> None:
-            store.put(("note",), (run, work, set(days)))
+            store.put(("note",), (run, dict(work), set(days)))
+
+        def take_in(objects: dict[int, Raw]) -> None:
+            for o, one in objects.items():
+                for name, rows in one.files.items():
+                    store.put(("bronze", o, one.arrival, name), rows)
+            for o in objects.keys() & index.keys():
+                if index[o].version != objects[o].version:
+                    days.update(index[o].days | objects[o].days)
+            note()
+            if self.without != "stale":
+                for o in objects.keys() & index.keys():
+                    for name in index[o].files:
+                        if index[o].arrival != objects[o].arrival or name not in objects[o].files:
+                            store.drop(("bronze", o, index[o].arrival, name))
+            for o, one in objects.items():
+                store.put(("index", o), one)
 
         if self.without == "noted first":
             note()
@@ -150,21 +167,12 @@ class World:
                         store.drop(("bronze", o, one.arrival, name))
         if (work or days or left) and self.without != "note first":
             note()
-        for o, one in work.items():
-            for name, rows in one.files.items():
-                store.put(("bronze", o, one.arrival, name), rows)
-        for o in work.keys() & index.keys():
-            if index[o].version != work[o].version:
-                days |= index[o].days | work[o].days
         if work:
+            take_in(dict(work))
+        if not reader_fails and (again := {o: self.raw[o] for o in sorted(handed - work.keys())}):
+            work |= again
             note()
-        if self.without != "stale":
-            for o in work.keys() & index.keys():
-                for name in index[o].files:
-                    if (index[o].arrival, name) not in {(work[o].arrival, name) for name in work[o].files}:
-                        store.drop(("bronze", o, index[o].arrival, name))
-        for o, one in work.items():
-            store.put(("index", o), one)
+            take_in(again)
         if work or days or self.lacks_gold:
             self.refine(run, work, days, note)
         if too_many_rejected:

@@ -268,9 +268,12 @@ def test_a_run_without_new_objects_changes_nothing_and_one_after_a_bookmark_rese
 # --- 3. Incremental = full ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("most_broadcast", [etl.MOST_BROADCAST, 0])
 def test_several_runs_leave_what_one_run_leaves_in_whatever_order(
-    workbench: Workbench, thin_sample: Objects
+    workbench: Workbench, thin_sample: Objects, most_broadcast: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(etl, "MOST_BROADCAST", most_broadcast)
+    monkeypatch.setattr(etl, "PARTITION_EVENTS", 100)
     sources = sorted(thin_sample)
     for batch in (sources[6:10], sources[10:], sources[:6]):
         workbench.upload({source: thin_sample[source] for source in batch})
@@ -604,7 +607,9 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self.is_over:
+            is_last = False
+            while not is_last:  # The last time begins when the run has ended.
+                is_last = self.is_over
                 for table, seen in self.seen.items():
                     content = self.store.get(f"s3://{LAKE}/{self.keys[table]}")
                     if content not in seen[-1:]:
