@@ -25,7 +25,7 @@ LOCAL_AWS := packages/local-aws
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \
 	$(LOCAL_AWS)/src $(LOCAL_AWS)/tests
 
-.PHONY: help venv dev linters demo report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
+.PHONY: help venv dev linters demo accept report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -59,6 +59,9 @@ demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_
 	$(BIN)/python demo.py --student-id "$(STUDENT_ID)" --region "$(REGION)" && \
 	$(MAKE) --no-print-directory report
 	@echo "The embedded AWS goes on running: \`make down\` stops it, \`make clean\` removes its data too."
+
+accept: venv  ## prove on this AWS that all of it works: output/accept.html (asks first: a dollar, twenty minutes; OPTIONS=--yes)
+	@$(BIN)/python -m capstone_pipeline accept --student-id "$(STUDENT_ID)" --region "$(REGION)" $(OPTIONS)
 
 report: venv  ## run and render the notebook on the AWS that the environment points to
 	@$(RUN)

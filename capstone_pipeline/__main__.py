@@ -3,6 +3,7 @@
 python -m capstone_pipeline sync      bring the notebook's script cell and the script file together
 python -m capstone_pipeline report    run a notebook and render it as output/<its name>.html
 python -m capstone_pipeline check     say whether data has come through, or where it stops
+python -m capstone_pipeline accept    prove on an account that all of it works: deploys, examines, removes
 """
 
 from __future__ import annotations
@@ -70,6 +71,19 @@ def run_check(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_accept(options: argparse.Namespace) -> int:
+    """Deploy a stack of its own, hold all promises against it, remove it, and write output/accept.html."""
+    from capstone_pipeline.accept import accept
+
+    return accept(
+        options.student_id,
+        options.region,
+        options.output_dir,
+        is_agreed=options.yes,
+        lab_role_arn=options.lab_role_arn,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m capstone_pipeline",
@@ -81,20 +95,24 @@ def _parser() -> argparse.ArgumentParser:
         "sync": run_sync,
         "report": run_report,
         "check": run_check,
+        "accept": run_accept,
     }.items():
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
         if run in (run_sync, run_report):
             command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
-        if run in (run_report, run_check):
+        if run in (run_report, run_check, run_accept):
             command.add_argument("--region", default="us-west-2")
         if run is run_sync:
             command.add_argument("--keep", choices=["script", "notebook"], help="the side that wins")
             command.add_argument("--check", action="store_true", help="only say whether they are the same")
-        if run in (run_report, run_check):
+        if run in (run_report, run_check, run_accept):
             command.add_argument("--student-id", default="demo")
-        if run is run_report:
+        if run in (run_report, run_accept):
             command.add_argument("--output-dir", type=Path, default=Path("output"))
+        if run is run_accept:
+            command.add_argument("--yes", action="store_true", help="agree to the cost without being asked")
+            command.add_argument("--lab-role-arn", default="", help="where roles may not be created")
     return parser
 
 
