@@ -150,6 +150,27 @@ def test_texts_and_casts(run: Run, expression: str, value: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2024-02-29", "2024-02-29"),
+        (" 2024-01-05 ", "2024-01-05"),
+        ("2024-1-5", "2024-01-05"),
+        ("12024-01-05", "12024-01-05"),
+        *((text, None) for text in ("2024-02-30", "2024/01/05", "20240105", "2024-01-5x", "  24-01-05", "")),
+        *((text, None) for text in ("infinity", "epoch", "0044-03-15 (BC)", "2024-01-05 10:00:00")),
+    ],
+)
+def test_a_text_is_a_date_where_trino_takes_it_for_one(run: Run, text: str, value: str | None) -> None:
+    rows = f"(VALUES '{text}', NULL) AS t (x)"
+    assert run(f"SELECT CAST(TRY_CAST(x AS date) AS varchar) FROM {rows}").rows == [(value,), (None,)]
+    if value is not None:
+        assert run(f"SELECT CAST(CAST(x AS date) AS varchar) FROM {rows}").rows == [(value,), (None,)]
+    else:
+        with pytest.raises(QueryFailed, match="INVALID_CAST_ARGUMENT: Value cannot be cast to date: "):
+            run(f"SELECT CAST(x AS date) FROM {rows}")
+
+
+@pytest.mark.parametrize(
     ("expression", "value"),
     [
         ("json_extract('{\"a\": [1, 2]}', '$.a')", "[1,2]"),
@@ -238,6 +259,7 @@ NOT_HERE = "is not available in the embedded AWS"
         ("CAST('2025-01-05T10:11:12+02:00' AS date)",
          "INVALID_CAST_ARGUMENT: Value cannot be cast to date: 2025-01-05T10:11:12+02:00"),
         ("date('2025-01-05 10:11:12')", "INVALID_CAST_ARGUMENT: Value cannot be cast to date: 2025-01-05 10"),
+        ("CAST('2025-02-29' AS date)", "INVALID_CAST_ARGUMENT: Value cannot be cast to date: 2025-02-29"),
         ("CAST('2025-01-05T10:11:12' AS timestamp)", "INVALID_CAST_ARGUMENT: Value cannot be cast to timest"),
         ("CAST(12 AS varchar(1))", "INVALID_CAST_ARGUMENT: Value 12 cannot be represented as varchar(1)"),
         ("CAST('1.5' AS integer)", "INVALID_CAST_ARGUMENT: Cannot cast '1.5' to integer"),

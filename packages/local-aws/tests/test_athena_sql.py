@@ -49,6 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         ("1e0 / 0", "Infinity", "double"),
         ("1.5", "1.5", "double"),
         ("DECIMAL '1.23456'", "1.23456", "decimal(6,5)"),
+        ("CAST(-0.05 AS decimal(2,2))", "-0.05", "decimal(2,2)"),
         ("CAST(1.23456 AS DECIMAL)", "1", "decimal(38,0)"),
         ("CAST('1.5' AS DECIMAL)", "2", "decimal(38,0)"),
         ("100.0 * 2 / 3", "66.66666666666667", "double"),

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import duckdb
 import psutil
+import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 
+from in_process import runner
 from lake import Lake
+from local_aws.athena import engine
+from local_aws.athena.errors import QueryFailed
 from local_aws.server import LocalAws
 
 MIB = 1 << 20
@@ -28,24 +35,24 @@ class Peak:
     def __init__(self, aws: LocalAws) -> None:
         self._process, self._ended = psutil.Process(aws.pid), threading.Event()
         self._watcher = threading.Thread(target=self._watch)
-        self._start = self._highest = 0.0
+        self.start = self._highest = 0.0
 
-    def _now(self) -> float:
+    def now(self) -> float:
         return self._process.memory_info().rss / MIB
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            self._highest = max(self._highest, self._now())
+            self._highest = max(self._highest, self.now())
 
     def __enter__(self) -> Peak:
-        self._start = self._highest = self._now()
+        self.start = self._highest = self.now()
         self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._watcher.join()
-        self.growth = self._highest - self._start
+        self.growth = self._highest - self.start
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,54 @@ def test_a_large_result_is_written_in_pieces(lake: Lake, sequence: int, columns:
     assert written["OutputRows"] == sequence * 10_000
     assert written["OutputBytes"] == lake.s3.head_object(Bucket=lake.bucket, Key=key)["ContentLength"]
     assert not list((lake.aws.state_dir / "tmp").glob("athena-*")), "no file is left"
+
+
+def test_a_query_gives_back_the_memory_that_it_took(lake: Lake) -> None:
+    lake.rows("SELECT 1")
+    with Peak(lake.aws) as peak:
+        counted = "SELECT CAST(x * 10000 + y AS varchar) || ' of many' AS text, count(*) FROM {} GROUP BY 1"
+        lake.rows(f"SELECT max(text) FROM ({counted.format(NUMBERS.format(400))})")
+    assert peak.growth > 150
+    deadline = time.monotonic() + 20
+    while (grown := peak.now() - peak.start) > 60:
+        assert time.monotonic() < deadline, f"{grown:.0f} MiB are kept"
+        time.sleep(0.1)
+
+
+def test_queries_at_the_same_time_do_not_see_each_others_tables(lake: Lake) -> None:
+    for number in range(6):
+        table = f"part{number}"
+        lake.create_table(table, {f"n{number}": "bigint"}, partitions={"day": "string"})
+        for day in ("1", "2"):
+            values = pa.array(range(number, number + 1_000), pa.int64())
+            lake.put_parquet(f"{table}/day={day}/x.parquet", {f"n{number}": values})
+        lake.rows(f"MSCK REPAIR TABLE {table}")
+
+    def asked(number: int) -> list[tuple[str | None, ...]]:
+        return lake.rows(f"SELECT day, sum(n{number}) FROM part{number} GROUP BY day ORDER BY day")
+
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(asked, [*range(6)] * 3))
+    sums = [str(sum(range(number, number + 1_000))) for number in range(6)]
+    assert answers == [[("1", total), ("2", total)] for total in sums] * 3
+
+
+def test_a_query_that_breaks_the_engine_breaks_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runner(tmp_path)
+    assert run("SELECT 1").rows == [("1",)]
+    broken = engine._database(tmp_path)
+    with monkeypatch.context() as patched:
+
+        def scanner(*_: object) -> None:
+            raise duckdb.FatalException("FATAL Error: the database has been invalidated")
+
+        patched.setattr(engine, "Scanner", scanner)
+        with pytest.raises(QueryFailed, match="GENERIC_INTERNAL_ERROR"):
+            run("SELECT 1")
+    broken.close()
+    assert run("SELECT 1").rows == [("1",)]
 
 
 def test_pages_follow_each_other_from_disk(lake: Lake) -> None:

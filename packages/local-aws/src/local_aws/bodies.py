@@ -55,13 +55,17 @@ def install() -> None:
     )
 
 
-def put_file(bucket: str, key: str, path: Path, content_type: str) -> Answer:
-    """PutObject of a file, which is linked and not read into memory; it must not be changed afterwards.
+def put(bucket: str, key: str, content: bytes | Path, content_type: str) -> Answer:
+    """PutObject, without HTTP. A file is linked and not read into memory; it must not be changed afterwards.
 
     To be called from a thread: the event loop writes the object, as it does for a request.
     """
-    with path.open("rb") as file:
-        body = _FileBody(path, hashlib.file_digest(file, "md5").hexdigest())
+    body: bytes | _FileBody
+    if isinstance(content, bytes):
+        body = content
+    else:
+        with content.open("rb") as file:
+            body = _FileBody(content, hashlib.file_digest(file, "md5").hexdigest())
     answer: Answer = ministack_app.call_service_handler_sync(
         functools.partial(s3.handle_request, internal=True),
         "PUT",

@@ -286,7 +286,7 @@ def _store(
             result.file.replace(_managed_result(query_id))
             return
         try:
-            store.put_file(output, name, result.file, "text/csv")
+            store.put(output, name, result.file, "text/csv")
         finally:
             result.file.unlink()
         store.put(output, f"{name}.metadata", metadata, "application/json")

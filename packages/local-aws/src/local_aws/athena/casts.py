@@ -13,7 +13,7 @@ from sqlglot import exp
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.functions import not_available
 from local_aws.athena.inference import INTEGER_DIGITS, is_floating, is_map, is_text, type_of
-from local_aws.athena.trees import call, wrap
+from local_aws.athena.trees import call, replace, wrap
 from local_aws.athena.types import MAX_DECIMAL
 
 _TIME_FORMATS = {
@@ -22,7 +22,6 @@ _TIME_FORMATS = {
 }
 _TEXT_MACROS = {
     exp.DType.BOOLEAN: "athena_boolean_text",
-    exp.DType.DATE: "athena_date_text",
     exp.DType.TIMESTAMP: "athena_timestamp_text",
     exp.DType.TIMESTAMPTZ: "athena_utc_text",
 }
@@ -62,6 +61,9 @@ def _from_text(node: exp.Cast, target: exp.DataType) -> None:
     if target.this in INTEGER_DIGITS:
         name = exp.Literal.string(target.sql("athena").lower())
         node.set("this", call("athena_integer_text", node.this, name))
+    elif target.this == exp.DType.DATE:
+        macro = "athena_try_date" if isinstance(node, exp.TryCast) else "athena_date"
+        replace(node, call(macro, node.this))
     elif target.this in _TEXT_MACROS:
         node.set("this", call(_TEXT_MACROS[target.this], node.this))
 

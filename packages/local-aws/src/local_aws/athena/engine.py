@@ -1,10 +1,9 @@
-"""Run one query with DuckDB, in a database of its own that ends with it."""
+"""Run queries with DuckDB: each in a connection of its own, whose temporary views and tables end with it."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
+import functools
 import threading
 import time
 import uuid
@@ -14,32 +13,33 @@ from pathlib import Path
 from typing import IO
 
 import duckdb
+from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from local_aws.athena.catalog import Catalog
 from local_aws.athena.errors import QueryCancelled, from_engine
-from local_aws.athena.macros import definitions
+from local_aws.athena.macros import DEFINITIONS
 from local_aws.athena.planner import plan
 from local_aws.athena.results import Result, csv_header, csv_lines
 from local_aws.athena.scan import Scanner
 from local_aws.athena.storage import ObjectStore
-from local_aws.athena.types import hive_name, result_column
+from local_aws.athena.types import ResultColumn, engine_parameters, hive_name, result_column
 
 SETTINGS: dict[str, str | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
     "threads": 2,
-    "memory_limit": "1GB",  # What does not fit goes to the query's temporary directory.
+    "memory_limit": "1GB",  # Of all queries together: what does not fit goes to disk.
+    "allocator_background_threads": True,  # They give memory back that a query no longer needs.
 }
-
 
 ZONED = "timestamp with time zone"
 
 _INTERRUPT_SECONDS = 0.02
 _CHUNK_ROWS = 10_000
 _PLAIN_TYPES = {"boolean", "tinyint", "smallint", "integer", "bigint", "varchar", "date"}
-"""Types whose text is the same in DuckDB and in Athena."""
+"""Types whose text is the same in DuckDB and in Athena, as is a decimal's of the same scale."""
 
 
 class Cancellation:
@@ -118,13 +118,9 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
     Raises QueryFailed, or QueryCancelled when it was stopped or would scan more than the session allows.
     """
     planned = plan(query, session.database, session.catalog)
-    work_dir = Path(tempfile.mkdtemp(prefix="athena-", dir=session.temporary))
-    connection = duckdb.connect(":memory:", config={**SETTINGS, "temp_directory": str(work_dir / "spill")})
+    connection = _database(session.temporary).cursor()
     try:
         with session.cancellation.of(connection):
-            connection.execute("SET TimeZone = 'UTC'")
-            for macro in definitions(planned.sql):
-                connection.execute(macro)
             scanner = Scanner(session.catalog, session.store, connection)
             scanned = 0
             for reference in planned.references:
@@ -144,10 +140,24 @@ def relation(query: exp.Expr, session: Session) -> Iterator[Relation]:
     except duckdb.InterruptException as error:
         raise QueryCancelled("Query was cancelled by user") from error
     except duckdb.Error as error:
+        if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+            _database.cache_clear()  # After an error of its own a database answers nothing any more.
         raise from_engine(error) from error
     finally:
         connection.close()
-        shutil.rmtree(work_dir, ignore_errors=True)
+
+
+@functools.lru_cache(maxsize=1)
+def _database(temporary: Path) -> duckdb.DuckDBPyConnection:
+    """The database that queries share, as opening one takes a third of a small query's time.
+
+    It holds our macros and nothing else. What does not fit into memory goes to a folder in `temporary`.
+    """
+    database = duckdb.connect(":memory:", config={**SETTINGS, "temp_directory": str(temporary / "spill")})
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
+    for definition in DEFINITIONS:
+        database.execute(f"CREATE MACRO {definition}")
+    return database
 
 
 def select(query: exp.Expr, session: Session) -> Result:
@@ -165,9 +175,9 @@ def select(query: exp.Expr, session: Session) -> Result:
 
 def _write_csv(prepared: Relation, file: IO[str], cancellation: Cancellation) -> int:
     """Write header and rows; returns the number of rows."""
-    columns, types = prepared.result.columns, [engine_type.id for engine_type in prepared.relation.types]
-    is_plain = _PLAIN_TYPES.issuperset(types)
-    cells = [_cell(index, type_name, is_plain) for index, type_name in enumerate(types, start=1)]
+    columns, types = prepared.result.columns, prepared.relation.types
+    is_plain = all(map(_is_plain, columns, types))
+    cells = [_cell(index, engine_type.id, is_plain) for index, engine_type in enumerate(types, start=1)]
     selected = " || ',' || ".join(cells) + r" || E'\n'" if is_plain else ", ".join(cells)
     rows = prepared.connection.execute(f"SELECT {selected} FROM ({prepared.sql})")
     file.write(csv_header(columns))
@@ -177,6 +187,14 @@ def _write_csv(prepared: Relation, file: IO[str], cancellation: Cancellation) ->
         file.writelines((line for (line,) in chunk) if is_plain else csv_lines(chunk, columns))
         count += len(chunk)
     return count
+
+
+def _is_plain(column: ResultColumn, engine_type: DuckDBPyType) -> bool:
+    """Whether DuckDB's text of a column's values is Athena's."""
+    if engine_type.id == "decimal":  # Without a digit before the point, DuckDB writes .05.
+        precision, scale = engine_parameters(engine_type)
+        return precision > scale == column.scale
+    return engine_type.id in _PLAIN_TYPES
 
 
 def _cell(index: int, type_name: str, is_plain: bool) -> str:

@@ -559,7 +559,7 @@ def _of_utc(node: exp.Expr) -> None:
 
 
 def _iso_date(node: exp.Expr) -> None:
-    node.set("this", call("athena_date_text", node.this.copy()))
+    replace(node, call("athena_date", node.this))
 
 
 # --- Aggregates and others ---

@@ -83,7 +83,7 @@ class Scanner:
             relation = _text_relation(reference, kind, [files[item] for item in items])
         if items and (table.partition_keys or reference.with_path):
             relation += self._partition_join(reference, placed)
-        self.connection.execute(f"CREATE VIEW {_quoted(reference.view)} AS {relation}")
+        self.connection.execute(f"CREATE TEMP VIEW {_quoted(reference.view)} AS {relation}")
         return size
 
     def _placed_objects(self, table: Table) -> list[Placed]:
@@ -149,7 +149,7 @@ class Scanner:
         if paths is not None:
             typed.append(f"path AS {_quoted(PATH)}")
         columns = ", ".join(["file_index", *typed])
-        self.connection.execute(f"CREATE TABLE {_quoted(name)} AS SELECT {columns} FROM texts")
+        self.connection.execute(f"CREATE TEMP TABLE {_quoted(name)} AS SELECT {columns} FROM texts")
         self.connection.unregister("texts")
 
 

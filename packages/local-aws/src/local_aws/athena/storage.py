@@ -73,7 +73,7 @@ Reader = Callable[[StoredObject], bytes | None]
 class ObjectStore:
     """Objects of one account's buckets, with a cache of their contents in `cache_dir`.
 
-    `s3` lists and writes them; `read` returns the content of one, None when it is gone.
+    `s3` lists them; `read` returns the content of one, None when it is gone.
     """
 
     def __init__(self, s3: Any, read: Reader, cache_dir: Path) -> None:
@@ -111,29 +111,20 @@ class ObjectStore:
             self._shrink(keep=set(paths.values()))
         return paths
 
-    def put(self, location: Location, name: str, content: bytes, content_type: str) -> None:
-        """Write an object below a location. Raises QueryFailed when S3 refuses."""
-        try:
-            self.s3.put_object(
-                Bucket=location.bucket, Key=location.prefix + name, Body=content, ContentType=content_type
-            )
-        except ClientError as error:
-            raise QueryFailed(
-                "HIVE_FILESYSTEM_ERROR",
-                f"Failed to write s3://{location.bucket}/{location.prefix}{name}: "
-                f"{error.response['Error']['Message']}",
-            ) from error
-
-    def put_file(
-        self, location: Location, name: str, path: Path, content_type: str = "binary/octet-stream"
+    def put(
+        self,
+        location: Location,
+        name: str,
+        content: bytes | Path,
+        content_type: str = "binary/octet-stream",
     ) -> None:
-        """Write a file as an object below a location, without reading it into memory.
+        """Write an object below a location; a file without reading it into memory.
 
-        The file must not be changed afterwards, but may be removed. Raises QueryFailed when S3 refuses.
+        A file must not be changed afterwards, but may be removed. Raises QueryFailed when S3 refuses.
         """
-        status, _, content = bodies.put_file(location.bucket, location.prefix + name, path, content_type)
+        status, _, answer = bodies.put(location.bucket, location.prefix + name, content, content_type)
         if status != 200:
-            code = re.search(rb"<Code>(\w+)", content)
+            code = re.search(rb"<Code>(\w+)", answer)
             raise QueryFailed(
                 "HIVE_FILESYSTEM_ERROR",
                 f"Failed to write s3://{location.bucket}/{location.prefix}{name}: "

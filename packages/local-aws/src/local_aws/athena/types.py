@@ -86,7 +86,7 @@ def result_column(name: str, engine_type: DuckDBPyType, inferred: exp.DataType |
     if inferred is not None and inferred.is_type(exp.DType.DECIMAL) and inferred.expressions:
         precision, scale = decimal_parameters(inferred)
     else:
-        precision, scale = _parameters(engine_type)
+        precision, scale = engine_parameters(engine_type)
     return ResultColumn(name, "decimal", precision, scale)
 
 
@@ -124,7 +124,7 @@ def hive_name(column: ResultColumn, engine_type: DuckDBPyType) -> str:
     return _HIVE_NAMES.get(column.type, column.type)
 
 
-def _parameters(engine_type: DuckDBPyType) -> tuple[int, int]:
+def engine_parameters(engine_type: DuckDBPyType) -> tuple[int, int]:
     """(precision, scale) of a DuckDB decimal."""
     values: dict[str, Any] = dict(engine_type.children)
     return values["precision"], values["scale"]

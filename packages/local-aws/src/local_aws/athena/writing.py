@@ -106,7 +106,7 @@ def write(
             if layout.file_format == "orc":
                 _to_orc(path, layout.codec)
             relative = path.relative_to(folder).as_posix()
-            session.store.put_file(location, relative, path)
+            session.store.put(location, relative, path)
             urls.append(f"s3://{location.bucket}/{location.prefix}{relative}")
             values = tuple(unquote(part.partition("=")[2]) for part in relative.split("/")[:-1])
             partitions[values] = urls[-1].rpartition("/")[0] + "/"
@@ -130,10 +130,10 @@ def _copy(
 ) -> int:
     """DuckDB's COPY into `folder`; ORC as Parquet first. Returns the number of rows."""
     casts = [
-        f'CAST("{engine_name}" AS {from_hive(hive_type).sql("duckdb")}) AS "{column}"'
-        for engine_name, (column, hive_type) in zip(prepared.relation.columns, columns, strict=True)
+        f'CAST(#{index} AS {from_hive(hive_type).sql("duckdb")}) AS "{column}"'
+        for index, (column, hive_type) in enumerate(columns, start=1)
     ]
-    prepared.relation.project(", ".join(casts)).create_view("written")
+    rows = f"SELECT {', '.join(casts)} FROM ({prepared.sql})"
     suffix = {"parquet": "parquet", "orc": "orc"}.get(layout.file_format, "")
     if not suffix:
         suffix = "gz" if layout.codec == "gzip" else layout.file_format[:4]
@@ -144,7 +144,7 @@ def _copy(
         target = folder
         options += f", PARTITION_BY ({keys}), FILENAME_PATTERN '{name}_{{i}}', FILE_EXTENSION '{suffix}'"
         options += ", OVERWRITE_OR_IGNORE"
-    counted = prepared.connection.execute(f"COPY (FROM written) TO '{target}' ({options})").fetchone()
+    counted = prepared.connection.execute(f"COPY ({rows}) TO '{target}' ({options})").fetchone()
     return counted[0] if counted else 0
 
 
