@@ -119,8 +119,8 @@ format: dev  ## put the code into its standard form
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-notebook: venv  ## bring the script cell of build_pipeline.ipynb and glue_scripts/capstone_etl.py together
-	@$(BIN)/python -m capstone_pipeline sync
+notebook: venv  ## put glue_scripts/capstone_etl.py and the pictures into build_pipeline.ipynb
+	@$(BIN)/python -m capstone_pipeline embed
 
 bench: dev  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
 	@$(BIN)/python -m benchmarks $(PARTS) $(OPTIONS)

@@ -1,5 +1,6 @@
-"""What `build_pipeline.ipynb` does its steps with: one verb a step, safe to repeat, with errors that help.
+"""What `build_pipeline.ipynb` does its steps with: `shop = pipeline.open(student_id)`, then one verb a step.
 
+Everything is safe to repeat, and errors say what to do.
 Load it in a notebook with `%load_ext capstone_pipeline`, which adds the `%%etl_script` cell. Knows AWS only
 through boto3 and awswrangler: which AWS is meant is a matter of AWS_ENDPOINT_URL and the credentials.
 Not for the transformation itself, which is `glue_scripts/capstone_etl.py`.
@@ -26,7 +27,7 @@ from capstone_pipeline.errors import (
     NotRunYet,
     PipelineError,
     QueryFailed,
-    ScriptConflict,
+    ScriptDiffers,
     SourceBucketNotFound,
     StackNotFound,
     StackNotReady,
@@ -45,7 +46,8 @@ from capstone_pipeline.job import (
     wait_for_job_run,
 )
 from capstone_pipeline.raw_objects import SourceData, check_source_data
-from capstone_pipeline.script_cell import MAGIC, ScriptStatus, write_script
+from capstone_pipeline.script_cell import MAGIC, ScriptCell, ScriptStatus
+from capstone_pipeline.shop import Shop, open
 from capstone_pipeline.stack import (
     Connection,
     StackOutputs,
@@ -79,8 +81,9 @@ __all__ = [
     "Query",
     "QueryFailed",
     "RunResult",
-    "ScriptConflict",
+    "ScriptDiffers",
     "ScriptStatus",
+    "Shop",
     "SourceBucketNotFound",
     "SourceData",
     "StackNotFound",
@@ -94,6 +97,7 @@ __all__ = [
     "create_or_update_job",
     "infrastructure_summary",
     "job_definition",
+    "open",
     "read_queries",
     "read_stack",
     "run_query",
@@ -101,14 +105,9 @@ __all__ = [
     "upload_files",
     "upload_if_changed",
     "wait_for_job_run",
-    "write_script",
 ]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register `%%etl_script PATH`: IPython calls this for `%load_ext capstone_pipeline`."""
-
-    def etl_script(line: str, cell: str) -> ScriptStatus:
-        return write_script(line.strip(), cell)
-
-    shell.magics_manager.register_function(etl_script, magic_kind="cell", magic_name=MAGIC)
+    shell.magics_manager.register_function(ScriptCell(), magic_kind="line_cell", magic_name=MAGIC)

@@ -1,8 +1,10 @@
-"""Command line of the notebook's helpers.
+"""The pipeline from a shell.
 
-python -m capstone_pipeline sync      bring the notebook's script cell and the script file together
-python -m capstone_pipeline report    run a notebook and render it as output/<its name>.html
+python -m capstone_pipeline run       upload the script, set up the job, run it and wait for its end
+python -m capstone_pipeline ask       ask the five queries, or some: ask 1 3
 python -m capstone_pipeline check     say whether data has come through, or where it stops
+python -m capstone_pipeline report    run a notebook and render it as output/<its name>.html
+python -m capstone_pipeline embed     put the ETL script and the pictures into build_pipeline.ipynb
 python -m capstone_pipeline accept    prove on an account that all of it works: deploys, examines, removes
 """
 
@@ -10,13 +12,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from capstone_pipeline import checks, raw_objects, shop
+from capstone_pipeline.answers import read_queries
 from capstone_pipeline.errors import PipelineError
-from capstone_pipeline.script_cell import embed_pictures, is_synced, sync
+from capstone_pipeline.render import Progress
+from capstone_pipeline.script_cell import embed_pictures, embed_script, is_embedded
+from capstone_pipeline.stack import PROJECT
 
-ROOT = Path(__file__).resolve().parent.parent
-PICTURES = ROOT / "docs" / "images"
+PICTURES = PROJECT / "docs" / "images"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,30 +33,46 @@ def main(arguments: list[str] | None = None) -> int:
     except PipelineError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
-def run_sync(options: argparse.Namespace) -> int:
-    """Take the edited side over to the other, or (--check) only say whether the two differ."""
-    notebook = options.notebook
-    if options.check:
-        same = is_synced(notebook)
-        print(f"{notebook.name} and its script {'are the same.' if same else 'differ: run `make notebook`.'}")
-        return 0 if same else 1
-    print(sync(notebook, options.keep))
-    for name in embed_pictures(notebook, PICTURES):
-        print(f"{notebook.name} took in the picture {name}.")
+def run_run(options: argparse.Namespace) -> int:
+    """Upload the script and the queries, set up the job, run it and wait for its end."""
+    pipeline = _open(options)
+    print(pipeline.upload())
+    print(pipeline.set_up_job(), flush=True)
+    print(pipeline.run(options.timeout_minutes, options.poll_seconds, _progress_lines()))
+    return 0
+
+
+def run_ask(options: argparse.Namespace) -> int:
+    """Ask queries of queries.sql, all where none is named, and show the answers as tables."""
+    pipeline = _open(options)
+    for number in options.numbers or [query.number for query in read_queries()]:
+        print(f"{number}. {pipeline.answer(number)}\n", flush=True)
+    return 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Say how far the data of a stack has come: raw files, and events in the gold tables."""
+    pipeline = _open(options)
+    print(f"Stack {pipeline.stack.stack_name} is {pipeline.stack.stack_status}")
+    print(raw_objects.check_source_data(pipeline.aws, pipeline.stack))
+    events = checks.check_gold_data(pipeline.aws, pipeline.stack)
+    print(f"The gold tables account for {events:,} events")
     return 0
 
 
 def run_report(options: argparse.Namespace) -> int:
     """Run a notebook on the AWS that the environment points to, and render it."""
-    from capstone_pipeline import report  # Late: `sync` needs none of its imports.
+    from capstone_pipeline import report  # Late: Jupyter takes a second to import.
 
     executed = options.output_dir / options.notebook.name
     executed.with_suffix(".html").unlink(missing_ok=True)  # No old report remains when this run fails.
     print(f"Running {options.notebook.name} for {options.student_id} ...", flush=True)
     declared = report.parameters_of(options.notebook)
-    given = {"student_id": options.student_id, "region": options.region}
+    given = {name: getattr(options, name) for name in ("student_id", "region", "stack_name")}
     parameters = {name: value for name, value in given.items() if name in declared}
     report.run_notebook(options.notebook, executed, parameters)
     for line in report.headlines(executed):
@@ -59,15 +81,16 @@ def run_report(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_check(options: argparse.Namespace) -> int:
-    """Say how far the data of a stack has come: raw files, and events in the gold tables."""
-    from capstone_pipeline import checks, raw_objects, stack  # Late: `sync` needs none of their imports.
-
-    aws = stack.connect(options.region)
-    outputs = stack.read_stack(aws, f"capstone-{options.student_id}")
-    print(f"Stack {outputs.stack_name} is {outputs.stack_status}")
-    print(raw_objects.check_source_data(aws, outputs))
-    print(f"The gold tables account for {checks.check_gold_data(aws, outputs):,} events")
+def run_embed(options: argparse.Namespace) -> int:
+    """Put the ETL script and the pictures into the notebook, or (--check) say whether it holds the script."""
+    notebook = options.notebook
+    if options.check:
+        same = is_embedded(notebook)
+        print(f"{notebook.name} and its script {'are the same.' if same else 'differ: run `make notebook`.'}")
+        return 0 if same else 1
+    print(f"{notebook.name} {'took in' if embed_script(notebook) else 'holds'} the script of its file.")
+    for name in embed_pictures(notebook, PICTURES):
+        print(f"{notebook.name} took in the picture {name}.")
     return 0
 
 
@@ -84,6 +107,24 @@ def run_accept(options: argparse.Namespace) -> int:
     )
 
 
+def _open(options: argparse.Namespace) -> shop.Shop:
+    return shop.open(options.student_id, options.region, options.stack_name)
+
+
+def _progress_lines() -> Callable[[Progress], None]:
+    """Progress on one line of a terminal; elsewhere, a line where state or step has changed."""
+    seen: tuple[str, int] | None = None
+
+    def show(progress: Progress) -> None:
+        nonlocal seen
+        if sys.stdout.isatty():
+            print(f"\r\033[K{progress}", end="" if progress.is_active else "\n", flush=True)
+        elif seen != (seen := (progress.state, progress.steps_done)):
+            print(progress, flush=True)
+
+    return show
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m capstone_pipeline",
@@ -91,25 +132,26 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for name, run in {
-        "sync": run_sync,
-        "report": run_report,
-        "check": run_check,
-        "accept": run_accept,
-    }.items():
+    for run in (run_run, run_ask, run_check, run_report, run_embed, run_accept):
+        name = run.__name__.removeprefix("run_")
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
-        if run in (run_sync, run_report):
-            command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
-        if run in (run_report, run_check, run_accept):
-            command.add_argument("--region", default="us-west-2")
-        if run is run_sync:
-            command.add_argument("--keep", choices=["script", "notebook"], help="the side that wins")
-            command.add_argument("--check", action="store_true", help="only say whether they are the same")
-        if run in (run_report, run_check, run_accept):
+        if run is not run_embed:
             command.add_argument("--student-id", default="demo")
+            command.add_argument("--region", default="us-west-2")
+        if run not in (run_embed, run_accept):
+            command.add_argument("--stack-name", help="default: capstone-<student id>")
+        if run is run_run:
+            command.add_argument("--timeout-minutes", type=float, default=60, help="how long to wait at most")
+            command.add_argument("--poll-seconds", type=float, default=5, help="how often to look")
+        if run is run_ask:
+            command.add_argument("numbers", type=int, nargs="*", metavar="NUMBER")
+        if run in (run_embed, run_report):
+            command.add_argument("--notebook", type=Path, default=PROJECT / "build_pipeline.ipynb")
         if run in (run_report, run_accept):
             command.add_argument("--output-dir", type=Path, default=Path("output"))
+        if run is run_embed:
+            command.add_argument("--check", action="store_true", help="only say whether they are the same")
         if run is run_accept:
             command.add_argument("--yes", action="store_true", help="agree to the cost without being asked")
             command.add_argument("--lab-role-arn", default="", help="where roles may not be created")

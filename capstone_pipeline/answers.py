@@ -14,8 +14,21 @@ import pandas as pd
 
 from capstone_pipeline.errors import InvalidQueryFile, QueryFailed, own_errors
 from capstone_pipeline.plots import plot_answer
-from capstone_pipeline.render import Shown, data_table, file_size, table_beside_plot
+from capstone_pipeline.render import (
+    Shown,
+    data_table,
+    file_size,
+    format_value,
+    plural,
+    printable,
+    table_beside_plot,
+)
 from capstone_pipeline.stack import PROJECT, Connection, StackOutputs
+
+MOST_ROWS = 12
+"""Of an answer, where it is shown as text."""
+
+NO_ROWS = "The gold table is empty: no run of the job has filled it yet."
 
 _HEADER = re.compile(r"^--\s*query\s+(\d+)\s*,\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _COMMENT = re.compile(r"^--\s?(.*)$", re.MULTILINE)
@@ -65,13 +78,17 @@ class Answer(Shown):
     engine_seconds: float
 
     def __str__(self) -> str:
-        return f"{self.query.title}\n{self.frame.to_string(index=False, max_rows=12)}"
+        if self.frame.empty:
+            return f"{self.query.title}\n{NO_ROWS}"
+        shown = self.frame.head(MOST_ROWS).map(lambda value: printable(format_value(value, "text")))
+        count = f"{len(shown)} of {plural(len(self.frame), 'row')}" * (len(shown) < len(self.frame))
+        return f"{self.query.title}\n{shown.to_string(index=False)}\n{count}".rstrip()
 
     def _repr_html_(self) -> str:
         note = f"Athena scanned {file_size(self.scanned_bytes)} in {self.engine_seconds:.1f} s"
         table = f"{data_table(self.frame)}<div class='note'>{html.escape(note)}</div>"
         if self.frame.empty:
-            table += "<div>The gold table is empty: no run of the job has filled it yet.</div>"
+            table += f"<div>{NO_ROWS}</div>"
         return table_beside_plot(table, plot_answer(self.query.number, self.frame))
 
 

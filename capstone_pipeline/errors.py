@@ -131,8 +131,8 @@ class QueryFailed(PipelineError):
     """Athena could not run a query."""
 
 
-class ScriptConflict(PipelineError):
-    """The ETL script was edited both in the notebook and in its file since the two were last the same."""
+class ScriptDiffers(PipelineError):
+    """The ETL script in the notebook is not the one in its file."""
 
 
 @contextmanager

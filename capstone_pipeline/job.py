@@ -11,13 +11,13 @@ import html
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
-from IPython.display import HTML, display
+from IPython.display import display
 
 from capstone_pipeline.errors import (
     InvalidSetting,
@@ -29,13 +29,13 @@ from capstone_pipeline.errors import (
     own_errors,
 )
 from capstone_pipeline.render import (
+    Progress,
     Shown,
     age,
     badge,
     duration,
     facts_table,
     plural,
-    progress,
     status_table,
     text_line,
     when,
@@ -122,9 +122,12 @@ def upload_if_changed(aws: Connection, path: Path | str, uri: str) -> Upload:
     return Upload("uploaded", path, uri)
 
 
-def upload_files(aws: Connection, targets: dict[str, str]) -> Uploads:
-    """`upload_if_changed` for each local path and its URI."""
-    return Uploads(tuple(upload_if_changed(aws, path, uri) for path, uri in targets.items()))
+def upload_files(aws: Connection, targets: dict[str, str], folder: Path) -> Uploads:
+    """`upload_if_changed` for each path below the folder and its URI."""
+    uploads = (upload_if_changed(aws, folder / path, uri) for path, uri in targets.items())
+    return Uploads(
+        tuple(replace(upload, path=Path(path)) for path, upload in zip(targets, uploads, strict=True))
+    )
 
 
 # --- Definition of the job ----------------------------------------------------------------------------------
@@ -294,7 +297,7 @@ class RunResult(Shown):
 
     def _facts(self) -> list[tuple[str, str]]:
         layers = [
-            (layer, ", ".join(_counter(name, value) for name, value in counters.items()))
+            (layer, ", ".join(_counter(name, value) for name, value in counters.items() if value is not None))
             for layer, counters in self.summary.items()
         ]
         return [*layers, ("run", f"{self.run_id}, started {when(self.started)}")]
@@ -333,7 +336,7 @@ def wait_for_job_run(
     run: JobRun,
     timeout_minutes: float = TIMEOUT_MINUTES,
     poll_seconds: float = 5.0,
-    show: Callable[[str], None] | None = None,
+    show: Callable[[Progress], None] | None = None,
 ) -> RunResult:
     """Wait until a run has ended, showing its state, the elapsed time and the step it is at.
 
@@ -344,7 +347,7 @@ def wait_for_job_run(
     poll_seconds
         How often to ask.
     show
-        Takes the HTML of each step; by default one output of the notebook cell, updated in place.
+        Takes each step; by default one output of the notebook cell, updated in place.
 
     Raises
     ------
@@ -361,7 +364,7 @@ def wait_for_job_run(
         state, elapsed = status["JobRunState"], _elapsed_seconds(status)
         summary = log.summary()
         steps_done = sum(step in summary for step in RUN_STEPS)
-        show(progress(state, elapsed, RUN_STEPS, steps_done, str(run) if run.attached else ""))
+        show(Progress(state, elapsed, RUN_STEPS, steps_done, str(run) if run.attached else ""))
         if state not in ACTIVE_STATES:
             break
         if time.monotonic() >= deadline:
@@ -463,16 +466,16 @@ def _elapsed_seconds(run: dict[str, Any]) -> float:
     return max(0.0, (end - run["StartedOn"]).total_seconds())
 
 
-def _cell_output() -> Callable[[str], None]:
+def _cell_output() -> Callable[[Progress], None]:
     """An output of the cell that each call replaces, so that a saved notebook keeps the last state only."""
     handle: Any = None
 
-    def show(content: str) -> None:
+    def show(progress: Progress) -> None:
         nonlocal handle
         if handle is None:
-            handle = display(HTML(content), display_id=True)
+            handle = display(progress, display_id=True)
         else:
-            handle.update(HTML(content))
+            handle.update(progress)
 
     return show
 

@@ -1,7 +1,8 @@
 """The plots of the five answers: one function a query, from a result table to a picture.
 
 Each plot says what it shows in its title and axes, holds for two hours of data and for two years, and uses
-colours that colour-blind readers can tell apart (Okabe and Ito's). Pictures are SVG inside the HTML.
+colours that colour-blind readers can tell apart (Okabe and Ito's). Pictures are SVG inside the HTML. Names
+come from events and may be any text: `label` makes them fit to be drawn.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -19,6 +23,8 @@ from matplotlib.dates import HOURLY, AutoDateLocator, ConciseDateFormatter, date
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from capstone_pipeline.render import printable, shortened
+
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C959F"
 CATEGORY_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#8A7A00", "#000000")
 MOST_BARS = 48
@@ -27,10 +33,23 @@ MOST_BARS = 48
 FEW_HOURS = 8
 """Up to so many hours, each is labelled with its time and its revenue."""
 
+LONGEST_LABEL = 40
+"""Characters of a name that a plot shows."""
+
 WEEK = pd.Timedelta(days=7)
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Within it, text is drawn as it is: dollar signs make no formula, and the reader's fonts count."""
+    look: dict[Any, Any] = {"svg.hashsalt": "capstone", "svg.fonttype": "none", "text.parse_math": False}
+    with matplotlib.rc_context(look), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
+@drawing()
 def plot_answer(number: int, frame: pd.DataFrame) -> str:
     """The plot of query `number` as an HTML image with a text alternative; "" where there is nothing to draw.
 
@@ -39,56 +58,33 @@ def plot_answer(number: int, frame: pd.DataFrame) -> str:
     plot, columns = PLOTS.get(number, (None, set()))
     if plot is None or frame.empty or not columns <= set(frame.columns):
         return ""
-    figure, axes = _figure(height=4.0)
-    description = plot(axes, frame)
-    return _image(figure, description)
+    figure, axes = new_figure(height=4.0)
+    return image(figure, plot(axes, frame))
 
 
-def bar_plot(title: str, unit: str, values: Mapping[str, float], limit: float | None = None) -> str:
-    """Horizontal bars, one a name, in the given order; bars beyond `limit` are red and hatched."""
-    figure, axes = _figure(height=max(1.6, 0.9 + 0.32 * len(values)))
-    is_red = [limit is not None and value > limit for value in values.values()]
-    bars = axes.barh(list(values), list(values.values()), color=[RED if red else BLUE for red in is_red])
-    for bar, red in zip(bars, is_red, strict=True):
-        bar.set_hatch("//" if red else "")
-    axes.bar_label(bars, fmt="{:,.0f}" if limit is None else "{:,.2f}", padding=4, fontsize=9)
-    axes.invert_yaxis()
-    axes.margins(x=0.14)
-    if limit is not None:
-        axes.axvline(limit, color=GREY, linewidth=1, linestyle="--")
-        beside = axes.get_xaxis_transform()
-        axes.text(limit, 0.97, f" limit: {limit:g}", transform=beside, va="top", fontsize=9)
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter(
-        THOUSANDS if limit is None else FuncFormatter(lambda value, _: f"{value:g}")
-    )
-    listed = ", ".join(
-        f"{name} {value:,.0f}" if limit is None else f"{name} {value:.2f}" for name, value in values.items()
-    )
-    return _image(figure, f"{title}, {unit}: {listed}.")
+def label(name: object) -> str:
+    """A name from an event as a plot shows it: short, and not beginning with _, which legends leave out."""
+    text = printable(str(name))
+    return f"{' ' * text.startswith('_')}{shortened(text, LONGEST_LABEL)}"
 
 
-def count_plot(title: str, unit: str, counts: Mapping[int, int]) -> str:
-    """How often each whole number occurs, as bars on a logarithmic scale."""
-    figure, axes = _figure(height=3.2)
-    axes.bar(list(counts), list(counts.values()), color=BLUE, width=0.9)
-    axes.set_yscale("log")
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel(unit)
-    axes.set_ylabel("Count (logarithmic)")
-    axes.yaxis.set_major_formatter(THOUSANDS)
-    most = max(counts, key=lambda number: counts[number])
-    return _image(figure, f"{title}: from {min(counts)} to {max(counts)} ({unit}), most often {most}.")
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
+def new_figure(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of so many inches with one pair of axes."""
     figure = Figure(figsize=(7.2, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure, axes
+
+
+def image(figure: Figure, description: str) -> str:
+    """The figure as an HTML image with a text alternative."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    alternative = html.escape(printable(description))
+    return f'<img src="data:image/svg+xml;base64,{encoded}" alt="{alternative}">'
 
 
 def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
@@ -118,7 +114,7 @@ def plot_funnel(axes: Axes, frame: pd.DataFrame) -> str:
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(THOUSANDS)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    names = ", ".join(str(product) for product in weak["product_id"])
+    names = ", ".join(map(label, weak["product_id"]))
     return (
         f"Scatter plot of {len(seen)} products: views against carts per view. Overall {overall:.1%} of views "
         f"lead to a cart. Often seen but seldom put into a cart: {names}."
@@ -129,7 +125,7 @@ def _name_points(axes: Axes, points: pd.DataFrame) -> None:
     """Write each product beside its point: the leftmost to its left, the others to the right."""
     for number, point in enumerate(points.sort_values("views").itertuples()):
         axes.annotate(
-            str(point.product_id),
+            label(point.product_id),
             (point.views, point.rate),
             xytext=[(-7, -3), (7, -7), (7, 5)][number % 3],
             textcoords="offset points",
@@ -187,15 +183,18 @@ def _hour_labels(hours: pd.DatetimeIndex) -> list[str]:
 def plot_top_products(axes: Axes, frame: pd.DataFrame) -> str:
     """Views of the ten products as horizontal bars, the most viewed on top."""
     table = frame.sort_values("rank", ascending=False)
-    labels = [f"{row.product_id} · {row.category}" for row in table.itertuples()]
-    bars = axes.barh(labels, table["view_count"].astype(int), color=BLUE, height=0.7)
+    labels = [label(f"{row.product_id} · {row.category}") for row in table.itertuples()]
+    places = range(len(table))
+    bars = axes.barh(places, table["view_count"].astype(int), color=BLUE, height=0.7)
+    axes.set_yticks(places, labels)
     axes.bar_label(bars, fmt="{:,.0f}", padding=4, fontsize=9)
     axes.margins(x=0.12)
     axes.set_title("Most viewed products", loc="left", fontsize=11)
     axes.set_xlabel("Views")
     axes.xaxis.set_major_formatter(THOUSANDS)
     first = table.iloc[-1]
-    return f"Most viewed products as bars; first is {first['product_id']} with {first['view_count']:,} views."
+    name = label(first["product_id"])
+    return f"Most viewed products as bars; first is {name} with {first['view_count']:,} views."
 
 
 def plot_category_performance(axes: Axes, frame: pd.DataFrame) -> str:
@@ -203,22 +202,21 @@ def plot_category_performance(axes: Axes, frame: pd.DataFrame) -> str:
     table = frame.pivot_table(index="event_date", columns="category", values="event_count", aggfunc="sum")
     table = table.astype(float).fillna(0)
     table = table[table.sum().sort_values(ascending=False).index]
-    if len(table) <= 3:
-        _category_bars(axes, _largest(table, 15))
-    else:
-        _category_lines(axes, _largest(table, len(CATEGORY_COLOURS)))
+    few_days = len(table) <= 3
+    shown, names = _largest(table, 15 if few_days else len(CATEGORY_COLOURS))
+    (_category_bars if few_days else _category_lines)(axes, shown, names)
     axes.set_title("Events by category and day (UTC)", loc="left", fontsize=11)
-    totals = ", ".join(f"{category} {count:,.0f}" for category, count in table.sum().items())
+    totals = ", ".join(f"{name} {count:,.0f}" for name, count in zip(names, shown.sum(), strict=True))
     return f"Events by category over {len(table)} days: {totals}."
 
 
-def _category_bars(axes: Axes, table: pd.DataFrame) -> None:
+def _category_bars(axes: Axes, table: pd.DataFrame, names: list[str]) -> None:
     height = 0.8 / len(table)
     for number, (day, counts) in enumerate(table.iterrows()):
         offsets = [position + (number - (len(table) - 1) / 2) * height for position in range(len(counts))]
         bars = axes.barh(offsets, counts, height=height * 0.9, color=CATEGORY_COLOURS[number], label=str(day))
         axes.bar_label(bars, fmt="{:,.0f}", padding=4, fontsize=8)
-    axes.set_yticks(range(table.shape[1]), list(table.columns))
+    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("Events")
@@ -227,10 +225,10 @@ def _category_bars(axes: Axes, table: pd.DataFrame) -> None:
         axes.legend(frameon=False, fontsize=9, loc="lower right")
 
 
-def _category_lines(axes: Axes, table: pd.DataFrame) -> None:
+def _category_lines(axes: Axes, table: pd.DataFrame, names: list[str]) -> None:
     days = pd.to_datetime(table.index)
-    for colour, category in zip(CATEGORY_COLOURS, table.columns, strict=False):
-        axes.plot(days, table[category], color=colour, label=category, linewidth=1.6)
+    for number, name in enumerate(names):
+        axes.plot(days, table.iloc[:, number], color=CATEGORY_COLOURS[number], label=name, linewidth=1.6)
     axes.figure.autofmt_xdate()
     axes.set_ylabel("Events")
     axes.set_ylim(bottom=0)
@@ -238,11 +236,13 @@ def _category_lines(axes: Axes, table: pd.DataFrame) -> None:
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _largest(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The first `count` columns; where there are more, the last of these stands for all the others."""
-    if table.shape[1] <= count:
-        return table
-    return table.iloc[:, : count - 1].assign(others=table.iloc[:, count - 1 :].sum(axis="columns"))
+def _largest(table: pd.DataFrame, count: int) -> tuple[pd.DataFrame, list[str]]:
+    """The first `count` columns and their labels; of more, the last one stands for all the others."""
+    names = [label(name) for name in table.columns]
+    if len(names) <= count:
+        return table, names
+    others = table.iloc[:, count - 1 :].sum(axis="columns")
+    return pd.concat([table.iloc[:, : count - 1], others], axis="columns"), [*names[: count - 1], "others"]
 
 
 def plot_user_activity(axes: Axes, frame: pd.DataFrame) -> str:
@@ -284,11 +284,3 @@ PLOTS: dict[int, tuple[Plot, set[str]]] = {
     4: (plot_category_performance, {"event_date", "category", "event_count"}),
     5: (plot_user_activity, {"event_date", "unique_users", "unique_sessions"}),
 }
-
-
-def _image(figure: Figure, description: str) -> str:
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "capstone"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img src="data:image/svg+xml;base64,{encoded}" alt="{html.escape(description)}">'

@@ -35,10 +35,12 @@ class SourceData(Shown):
     location: str
     files: int
     size_bytes: int
-    newest_key: str
-    newest_arrival: datetime
+    newest_key: str = ""
+    newest_arrival: datetime | None = None
 
     def __str__(self) -> str:
+        if self.newest_arrival is None:
+            return f"There is no raw event file in {self.location} yet."
         count, size = plural(self.files, "raw file"), file_size(self.size_bytes)
         newest = self.newest_key.rsplit("/", 1)[-1]
         return (
@@ -49,18 +51,36 @@ class SourceData(Shown):
         return text_line(html.escape(str(self)))
 
 
-def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
+def read_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
     """Count the raw files that the generator, or anyone else, put into the source bucket.
+
+    Raises
+    ------
+    SourceBucketNotFound
+        When somebody has deleted the bucket.
+    """
+    objects = list(list_raw_objects(aws, stack))
+    newest = max(objects, key=lambda item: (item.last_modified, item.uri), default=None)
+    return SourceData(
+        location=stack.raw_events_location,
+        files=len(objects),
+        size_bytes=sum(item.size_bytes for item in objects),
+        newest_key=newest.uri if newest else "",
+        newest_arrival=newest.last_modified if newest else None,
+    )
+
+
+def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
+    """As `read_source_data`, where there has to be something.
 
     Raises
     ------
     NoSourceData
         When there is none, with the commands that bring some.
     SourceBucketNotFound
-        When somebody has deleted the bucket.
     """
-    objects = list(list_raw_objects(aws, stack))
-    if not objects:
+    found = read_source_data(aws, stack)
+    if not found.files:
         raise NoSourceData(
             f"There is no raw event file in {stack.raw_events_location}.",
             "let the generator write one:\n"
@@ -69,14 +89,7 @@ def check_source_data(aws: Connection, stack: StackOutputs) -> SourceData:
             "or copy the sample data:\n"
             f"  aws s3 sync sample-data/ {stack.raw_events_location}",
         )
-    newest = max(objects, key=lambda item: (item.last_modified, item.uri))
-    return SourceData(
-        location=stack.raw_events_location,
-        files=len(objects),
-        size_bytes=sum(item.size_bytes for item in objects),
-        newest_key=newest.uri,
-        newest_arrival=newest.last_modified,
-    )
+    return found
 
 
 def list_raw_objects(aws: Connection, stack: StackOutputs) -> Iterator[RawObject]:

@@ -64,6 +64,9 @@ font-family:var(--jp-code-font-family,monospace);font-size:11px}
 .cap tr.red td{background:rgba(213,94,0,.14)!important}
 </style>"""
 
+LONGEST_CELL = 260
+"""Characters of a text that a table shows."""
+
 _BADGES = {
     "created": "good",
     "updated": "good",
@@ -158,6 +161,42 @@ class Panel(Shown):
         return block(self.content)
 
 
+@dataclass(frozen=True, repr=False)
+class Progress(Shown):
+    """How far a run has come: its state, the elapsed time, and the first `steps_done` of its steps."""
+
+    state: str
+    elapsed_seconds: float
+    steps: Sequence[str]
+    steps_done: int
+    note: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run goes on."""
+        return _BADGES.get(self.state, "busy") == "busy"
+
+    def __str__(self) -> str:
+        done = ", ".join(self.steps[: self.steps_done])
+        words = (f"{self.state}, {duration(self.elapsed_seconds)}", f"{done} done" * bool(done), self.note)
+        return "; ".join(filter(None, words))
+
+    def _repr_html_(self) -> str:
+        tone = _BADGES.get(self.state, "busy")
+        share = 1.0 if not self.is_active else (self.steps_done + 0.5) / (len(self.steps) + 1)
+        where = " → ".join(
+            f"<b>{html.escape(step)}</b>" if number < self.steps_done else html.escape(step)
+            for number, step in enumerate(self.steps)
+        )
+        where += f" &ensp;{html.escape(self.note)}" if self.note else ""
+        return block(
+            f"<div>{badge(self.state)} &ensp;{duration(self.elapsed_seconds)} "
+            f"&ensp;<span class='note'>{where}</span></div>"
+            f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}">'
+            f'<div style="width:{share:.0%};background:{_BAR_COLOURS[tone]}"></div></div>'
+        )
+
+
 def block(content: str) -> str:
     """The content with the style that the other functions' HTML relies on."""
     return f'{_STYLE}<div class="cap">{content}</div>'
@@ -229,24 +268,6 @@ def table_beside_plot(table: str, plot: str) -> str:
     return block(f'<div class="pair"><div>{table}</div><div class="plot">{plot}</div></div>')
 
 
-def progress(
-    state: str, elapsed_seconds: float, steps: Sequence[str], steps_done: int, note: str = ""
-) -> str:
-    """State, elapsed time and a bar of the steps that are done; a finished run's bar is full."""
-    tone = _BADGES.get(state, "busy")
-    share = 1.0 if tone != "busy" else (steps_done + 0.5) / (len(steps) + 1)
-    where = " → ".join(
-        f"<b>{html.escape(step)}</b>" if number < steps_done else html.escape(step)
-        for number, step in enumerate(steps)
-    )
-    where += f" &ensp;{html.escape(note)}" if note else ""
-    return block(
-        f"<div>{badge(state)} &ensp;{duration(elapsed_seconds)} &ensp;<span class='note'>{where}</span></div>"
-        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}">'
-        f'<div style="width:{share:.0%};background:{_BAR_COLOURS[tone]}"></div></div>'
-    )
-
-
 def format_value(value: Any, kind: str) -> str:
     """One value as text; kinds: text, count, money (2 decimals), percent and change (of a ratio), hour."""
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
@@ -266,9 +287,14 @@ def format_value(value: Any, kind: str) -> str:
     return str(value)
 
 
-def shortened(text: str | None, most: int = 260) -> str | None:
+def printable(text: str) -> str:
+    """The text with a mark for each character that a page or a terminal would obey instead of show."""
+    return "".join(c if c.isprintable() or c in "\u200c\u200d" else "\ufffd" for c in text)
+
+
+def shortened(text: str, most: int) -> str:
     """The text, cut after `most` characters."""
-    return text if text is None or len(text) <= most else f"{text[:most]} …"
+    return text if len(text) <= most else f"{text[:most]} …"
 
 
 def duration(seconds: float) -> str:
@@ -327,4 +353,5 @@ def _align(column: Column) -> str:
 
 
 def _cell(value: Any, column: Column) -> str:
-    return f"<td{_align(column)}>{html.escape(format_value(value, column.kind))}</td>"
+    text = shortened(printable(format_value(value, column.kind)), LONGEST_CELL)
+    return f"<td{_align(column)}>{html.escape(text)}</td>"

@@ -6,7 +6,9 @@ Not needed for working in Jupyter; `make report` and the tests go this way.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,8 @@ from capstone_pipeline.errors import NEXT_STEP, PipelineError
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
-# The kernel is reached through a socket file that only this user can open, not through open TCP ports. It is
-# ended at once: asked to end, it is interrupted first, and may write to the terminal that it was.
-_KERNEL = Config(KernelManager={"transport": "ipc"}, NotebookClient={"shutdown_kernel": "immediate"})
+LONGEST_SOCKET_PATH = 100
+"""Characters; systems allow 104 or 108."""
 
 
 class NotebookFailed(PipelineError):
@@ -46,17 +47,31 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) ->
         With the cell's own error.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(output),
-            parameters=dict(parameters),
-            cwd=str(notebook.parent),
-            progress_bar=sys.stderr.isatty(),
-            config=_KERNEL,
-        )
-    except PapermillExecutionError as error:
-        raise _failure(notebook, output, error) from error
+    with _private_kernel() as config:
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(output),
+                parameters=dict(parameters),
+                cwd=str(notebook.parent),
+                progress_bar=sys.stderr.isatty(),
+                config=config,
+            )
+        except PapermillExecutionError as error:
+            raise _failure(notebook, output, error) from error
+
+
+@contextmanager
+def _private_kernel() -> Iterator[Config]:
+    """Settings for a kernel that is reached through socket files in a folder of its own, not through TCP.
+
+    Only this user can open them, no other run uses them, and the notebook's folder may be read-only.
+    """
+    short = len(tempfile.gettempdir()) < LONGEST_SOCKET_PATH - 30
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=None if short else "/tmp") as folder:
+        where = {"transport": "ipc", "ip": f"{folder}/s", "connection_file": f"{folder}/connection.json"}
+        # Ended at once: asked to end, it is interrupted first, and may write to the terminal that it was.
+        yield Config(KernelManager=where, NotebookClient={"shutdown_kernel": "immediate"})
 
 
 def parameters_of(notebook: Path) -> set[str]:

@@ -89,6 +89,11 @@ class StackOutputs(Shown):
     analytics_data_location: str
 
     @property
+    def database_names(self) -> tuple[str, str, str]:
+        """Those of bronze, silver and gold."""
+        return self.bronze_database_name, self.silver_database_name, self.gold_database_name
+
+    @property
     def output_log_group(self) -> str:
         """CloudWatch log group of what the job prints; the streams are named after the runs."""
         return f"{self.job_log_group_prefix}/output"

@@ -43,10 +43,7 @@ def infrastructure_summary(aws: Connection, stack: StackOutputs, run_id: str | N
         ("Raw events", stack.raw_events_location),
         ("ETL script", stack.script_location),
         ("Glue job", job),
-        (
-            "Databases",
-            f"{stack.bronze_database_name}, {stack.silver_database_name}, {stack.gold_database_name}",
-        ),
+        ("Databases", ", ".join(stack.database_names)),
         ("Athena workgroup", stack.athena_workgroup_name),
         ("Query results", stack.athena_results_location),
         ("Job log", f"{stack.output_log_group} (what the script prints), {stack.error_log_group} (Spark)"),

@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from capstone_pipeline.answers import Queries, ask, partition_filter, run_query
+from capstone_pipeline.answers import partition_filter
 from capstone_pipeline.errors import NotRunYet
 from capstone_pipeline.plots import BLUE, CATEGORY_COLOURS, ORANGE, RED
-from capstone_pipeline.render import Panel, data_table, format_value, plural
-from capstone_pipeline.stack import Connection, StackOutputs
+from capstone_pipeline.render import Panel, data_table, format_value, plural, printable
+from capstone_pipeline.shop import Shop
 from notebooks.charts import IN_CATEGORY, ON_DAY, Spec, chart, filter_bar, scripts
 
 FEWEST_HOURS = 12
@@ -55,9 +55,7 @@ class ShopData:
 
 
 def read_answers(
-    aws: Connection,
-    stack: StackOutputs,
-    queries: Queries,
+    shop: Shop,
     days_shown: int,
     bot_events_per_hour: int,
     bot_sessions_per_hour: int,
@@ -77,12 +75,10 @@ def read_answers(
         When the gold tables hold nothing.
     QueryFailed
     """
-    funnel, revenue, top_products, categories, users = (
-        run_query(aws, stack, queries[number]).frame for number in range(1, 6)
-    )
+    funnel, revenue, top_products, categories, users = (shop.answer(number).frame for number in range(1, 6))
     if users.empty:
         raise NotRunYet(
-            f"The tables of {stack.gold_database_name} are empty.",
+            f"The tables of {shop.stack.gold_database_name} are empty.",
             "run build_pipeline.ipynb first (`make report`, or `make demo` on the embedded AWS).",
         )
     newest = sorted(users["event_date"])[-days_shown:]
@@ -92,14 +88,19 @@ def read_answers(
         top_products=top_products,
         categories=categories[categories["event_date"].isin(newest)],
         users=users[users["event_date"].isin(newest)],
-        hourly=ask(aws, stack, _hourly_sql(newest), "events by hour and category"),
-        busy_users=ask(
-            aws,
-            stack,
-            _busy_users_sql(stack, newest, bot_events_per_hour, bot_sessions_per_hour),
+        hourly=printable_frame(shop.ask(_hourly_sql(newest), "events by hour and category")),
+        busy_users=shop.ask(
+            _busy_users_sql(
+                shop.stack.silver_database_name, newest, bot_events_per_hour, bot_sessions_per_hour
+            ),
             "users with very many events",
         ),
     )
+
+
+def printable_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Vega ends the process that draws a character which XML does not have."""
+    return frame.map(lambda value: printable(value) if isinstance(value, str) else value)
 
 
 def _hourly_sql(days: list[date]) -> str:
@@ -114,12 +115,12 @@ def _hourly_sql(days: list[date]) -> str:
     )
 
 
-def _busy_users_sql(stack: StackOutputs, days: list[date], most_events: int, most_sessions: int) -> str:
+def _busy_users_sql(silver: str, days: list[date], most_events: int, most_sessions: int) -> str:
     return (
         "SELECT event_date, event_hour, user_id, count(*) AS event_count, "
         "count(DISTINCT session_id) AS unique_sessions, "
         "sum(CASE WHEN event_type = 'purchase' THEN 1 ELSE 0 END) AS purchases "
-        f"FROM {stack.silver_database_name}.events_cleaned "
+        f"FROM {silver}.events_cleaned "
         f"WHERE {partition_filter(days)} AND event_date >= DATE '{min(days)}' "
         "GROUP BY event_date, event_hour, user_id "
         f"HAVING count(*) > {most_events} OR count(DISTINCT session_id) > {most_sessions} "
@@ -135,9 +136,9 @@ def page_scripts() -> Panel:
     return Panel(scripts(), "Scripts of the charts")
 
 
-def headline_figures(shop: ShopData) -> Panel:
+def headline_figures(data: ShopData) -> Panel:
     """The filters, and what the shop did in the days shown; figures by category follow the filters."""
-    days = sorted(shop.users["event_date"])
+    days = sorted(data.users["event_date"])
     facts = [
         {
             "day": str(row.event_date),
@@ -147,7 +148,7 @@ def headline_figures(shop: ShopData) -> Panel:
             "purchases": int(row.purchases),
             "cents": int(row.total_revenue * 100),
         }
-        for row in shop.hourly.itertuples()
+        for row in data.hourly.itertuples()
     ]
     total = {
         name: sum(fact[name] for fact in facts) for name in ("views", "add_to_carts", "purchases", "cents")
@@ -166,7 +167,7 @@ def headline_figures(shop: ShopData) -> Panel:
         ),
     ]
     choices = {
-        "category": sorted(set(shop.hourly["category"])),
+        "category": sorted(set(data.hourly["category"])),
         "day": [str(day) for day in reversed(days)],
     }
     period = f"{days[0]} to {days[-1]}, UTC" if len(days) > 1 else f"{days[0]}, UTC"
@@ -182,13 +183,13 @@ def headline_figures(shop: ShopData) -> Panel:
     return Panel(content, "\n".join(f"{label}: {value}" for _, label, value in cards))
 
 
-def funnel(shop: ShopData) -> Panel:
+def funnel(data: ShopData) -> Panel:
     """From view to cart to purchase, by category and by product, and which products lose the most.
 
     "Seen often, seldom put into a cart": among the tenth of products with the most views, those that reach
     less than two thirds of the whole shop's carts per view.
     """
-    products, overall = _with_rates(shop.funnel)
+    products, overall = _with_rates(data.funnel)
     weak = _weak_products(products, overall)
     missing = "".join(
         f"<li><b>{html.escape(row.product_id)}</b> ({html.escape(row.category)}): {row.views:,} views, "
@@ -226,15 +227,15 @@ def funnel(shop: ShopData) -> Panel:
             description,
         )
         + "<details><summary>All products</summary>"
-        + f'<div class="scroll">{_table(shop.funnel, TABLE_ROWS, BY_CATEGORY)}</div></details>'
+        + f'<div class="scroll">{_table(data.funnel, TABLE_ROWS, BY_CATEGORY)}</div></details>'
     )
     return Panel(content, f"{headline}\n{spread}")
 
 
-def revenue(shop: ShopData) -> Panel:
+def revenue(data: ShopData) -> Panel:
     """Revenue by hour, with the hours marked that are far from the usual."""
-    unusual = unusual_hours(shop.revenue)
-    hours = len(_every_hour(shop.revenue))
+    unusual = unusual_hours(data.revenue)
+    hours = len(_every_hour(data.revenue))
     if hours < FEWEST_HOURS:
         verdict = (
             f"{plural(hours, 'hour')} of data are too few to call one of them unusual; "
@@ -254,21 +255,21 @@ def revenue(shop: ShopData) -> Panel:
                 + "."
             )
         )
-    total = sum(shop.revenue["total_revenue"], Decimal("0.00"))
+    total = sum(data.revenue["total_revenue"], Decimal("0.00"))
     description = (
-        f"Revenue by hour, {total:,.2f} USD in {len(shop.revenue):,} hours with purchases. {verdict}"
+        f"Revenue by hour, {total:,.2f} USD in {len(data.revenue):,} hours with purchases. {verdict}"
     )
-    newest = shop.revenue.sort_values(["event_date", "event_hour"], ascending=False)
+    newest = data.revenue.sort_values(["event_date", "event_hour"], ascending=False)
     content = f'<div class="insight">{html.escape(verdict)}</div>' + _beside(
-        _table(newest, 12, BY_DAY), "revenue-chart", _revenue_spec(shop.hourly, unusual), description
+        _table(newest, 12, BY_DAY), "revenue-chart", _revenue_spec(data.hourly, unusual), description
     )
     return Panel(content, verdict)
 
 
-def top_products(shop: ShopData) -> Panel:
+def top_products(data: ShopData) -> Panel:
     """The ten most viewed products, beside how well each sells."""
-    rates = shop.funnel[["product_id", "category", "purchases", "view_to_purchase_conversion"]]
-    table = shop.top_products.merge(rates, on=["product_id", "category"], how="left")
+    rates = data.funnel[["product_id", "category", "purchases", "view_to_purchase_conversion"]]
+    table = data.top_products.merge(rates, on=["product_id", "category"], how="left")
     first = table.iloc[0] if len(table) else None
     words = (
         f"{first['product_id']} ({first['category']}) is viewed most, {first['view_count']:,} times."
@@ -281,11 +282,11 @@ def top_products(shop: ShopData) -> Panel:
     return Panel(content, words)
 
 
-def category_trend(shop: ShopData) -> Panel:
+def category_trend(data: ShopData) -> Panel:
     """Events by category and day, with the change from the day before."""
-    days = sorted(set(shop.categories["event_date"]))
+    days = sorted(set(data.categories["event_date"]))
     newest, before = days[-1], days[-2] if len(days) > 1 else None
-    by_day = shop.categories.pivot_table(
+    by_day = data.categories.pivot_table(
         index="category", columns="event_date", values="event_count", aggfunc="sum", fill_value=0
     )
     table = pd.DataFrame({"category": by_day.index, "events_newest": by_day[newest].to_numpy()})
@@ -306,22 +307,22 @@ def category_trend(shop: ShopData) -> Panel:
     content = _beside(
         _table(table, 20, BY_CATEGORY),
         "category-chart",
-        _category_spec(shop.categories),
+        _category_spec(data.categories),
         f"Events by day. {words}",
     )
     return Panel(content, words)
 
 
-def users(shop: ShopData) -> Panel:
+def users(data: ShopData) -> Panel:
     """Users and sessions by day, sessions per user, and users who do more than a person does."""
-    table = shop.users.assign(
+    table = data.users.assign(
         sessions_per_user=[
             _ratio(sessions, users)
-            for users, sessions in zip(shop.users["unique_users"], shop.users["unique_sessions"], strict=True)
+            for users, sessions in zip(data.users["unique_users"], data.users["unique_sessions"], strict=True)
         ]
     )
     newest = table.iloc[0]
-    suspects = sorted(set(shop.busy_users["user_id"]))
+    suspects = sorted(set(data.busy_users["user_id"]))
     words = (
         f"On {newest['event_date']}, {newest['unique_users']:,} users came in {newest['unique_sessions']:,} "
         f"sessions, {_shown(newest['sessions_per_user'], 'money')} each. "
@@ -332,10 +333,10 @@ def users(shop: ShopData) -> Panel:
         else "No user did more in one hour than a person does."
     )
     content = f'<div class="insight">{html.escape(words)}</div>' + _beside(
-        _table(table, 14, BY_DAY), "users-chart", _users_spec(shop.users), f"Users and sessions. {words}"
+        _table(table, 14, BY_DAY), "users-chart", _users_spec(data.users), f"Users and sessions. {words}"
     )
     if suspects:
-        content += f"<div>Suspected bots:</div>{_table(shop.busy_users, 12, BY_DAY)}"
+        content += f"<div>Suspected bots:</div>{_table(data.busy_users, 12, BY_DAY)}"
     return Panel(content, words)
 
 
@@ -541,7 +542,7 @@ def _top_spec(table: pd.DataFrame) -> Spec:
             },
         ],
         "encoding": {
-            "y": _axis("product_id", "", "nominal", sort=list(table["product_id"])),
+            "y": _axis("product_id", "", "nominal", sort=None),
             "x": _axis("view_count", "Views", scale=room_for_labels, axis={"format": ",d", "tickCount": 6}),
         },
     }

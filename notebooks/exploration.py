@@ -14,10 +14,10 @@ import duckdb
 import pandas as pd
 
 from capstone_pipeline.errors import NoSourceData
-from capstone_pipeline.plots import bar_plot, count_plot
 from capstone_pipeline.raw_objects import RawObject, arrival_of
-from capstone_pipeline.render import Panel, Shown, data_table, facts_table, file_size, plural, shortened
+from capstone_pipeline.render import Panel, Shown, data_table, facts_table, file_size, plural
 from capstone_pipeline.stack import PROJECT
+from notebooks.plots import bar_plot, count_plot
 from notebooks.recompute import compute, query_rows
 
 FIELDS = (
@@ -206,8 +206,6 @@ def _beside(table: pd.DataFrame, plot: str, words: str) -> Panel:
 
 
 def _text_table(table: pd.DataFrame) -> str:
-    last = str(table.columns[-1])
-    table = table.assign(**{last: table[last].map(shortened)})
     return f'<div class="lines">{data_table(table, 20, show_names=False)}</div>'
 
 

@@ -14,13 +14,13 @@ from decimal import Decimal
 
 import pandas as pd
 
-from capstone_pipeline.answers import ask, partition_filter
+from capstone_pipeline.answers import partition_filter
 from capstone_pipeline.errors import NotRunYet, PipelineError
 from capstone_pipeline.job import last_successful_run
-from capstone_pipeline.plots import bar_plot
 from capstone_pipeline.raw_objects import arrival_of, list_raw_objects
-from capstone_pipeline.render import Panel, Shown, age, badge, block, data_table, plural, shortened, when
-from capstone_pipeline.stack import Connection, StackOutputs
+from capstone_pipeline.render import Panel, Shown, age, badge, block, data_table, plural, when
+from capstone_pipeline.shop import Shop
+from notebooks.plots import bar_plot
 
 SAMPLE_LINES = 12
 
@@ -108,7 +108,7 @@ class Measures(Shown):
             )
 
 
-def read_deliveries(aws: Connection, stack: StackOutputs, days_shown: int, limits: Limits) -> Deliveries:
+def read_deliveries(shop: Shop, days_shown: int, limits: Limits) -> Deliveries:
     """Ask bronze and silver what the raw objects of the newest days brought.
 
     Raises
@@ -116,13 +116,13 @@ def read_deliveries(aws: Connection, stack: StackOutputs, days_shown: int, limit
     NotRunYet
         When the job has not taken in anything.
     """
-    last_run = last_successful_run(aws, stack)
-    raw = {item.uri: item.arrival for item in list_raw_objects(aws, stack)}
+    last_run = last_successful_run(shop.aws, shop.stack)
+    raw = {item.uri: item.arrival for item in list_raw_objects(shop.aws, shop.stack)}
     days = set(sorted({arrival.date() for arrival in raw.values()})[-days_shown:])
-    accepted, rejects, silver = _ask_layers(aws, stack, days)
+    accepted, rejects, silver = _ask_layers(shop, days)
     if silver.empty:
         raise NotRunYet(
-            f"{stack.silver_database_name}.events_cleaned holds no event of the newest days.",
+            f"{shop.stack.silver_database_name}.events_cleaned holds no event of the newest days.",
             "run build_pipeline.ipynb first (`make report`, or `make demo` on the embedded AWS).",
         )
     files = accepted.merge(
@@ -239,29 +239,21 @@ def freshness(deliveries: Deliveries, as_of: datetime | None = None) -> Panel:
 # --- Asking -------------------------------------------------------------------------------------------------
 
 
-def _ask_layers(
-    aws: Connection, stack: StackOutputs, days: set[date]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _ask_layers(shop: Shop, days: set[date]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Accepted lines by object, rejected ones by object and reason, events by object and minute."""
-    bronze, silver, where = stack.bronze_database_name, stack.silver_database_name, partition_filter(days)
-    accepted = ask(
-        aws,
-        stack,
+    (bronze, silver, _), where = shop.stack.database_names, partition_filter(days)
+    accepted = shop.ask(
         f"SELECT source_file, count(*) AS accepted FROM {bronze}.events WHERE {where} GROUP BY source_file",
         "accepted lines by object",
     )
-    rejects = ask(
-        aws,
-        stack,
+    rejects = shop.ask(
         "SELECT source_file, reason, count(*) AS line_count, max(raw_line) AS example "
         f"FROM {bronze}.events_rejected WHERE {where} GROUP BY source_file, reason",
         "rejected lines by object",
     )
     # An event may be days older than the object that brings it.
     before = {day - timedelta(days=back) for day in days for back in (0, 1, 2)}
-    events = ask(
-        aws,
-        stack,
+    events = shop.ask(
         "SELECT source_file, date_trunc('minute', event_timestamp) AS minute, count(*) AS events "
         f"FROM {silver}.events_cleaned WHERE {partition_filter(before)} "
         "GROUP BY source_file, date_trunc('minute', event_timestamp)",
@@ -302,7 +294,6 @@ def _by_day_panel(title: str, unit: str, table: pd.DataFrame, limit: float) -> P
 
 
 def _wide(table: pd.DataFrame) -> str:
-    table = table.assign(example=table["example"].map(shortened, na_action="ignore"))
     return f'<div class="lines examples">{data_table(table, SAMPLE_LINES + 8, show_names=False)}</div>'
 
 

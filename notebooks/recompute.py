@@ -24,12 +24,12 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from capstone_pipeline.answers import ask, partition_filter
+from capstone_pipeline.answers import partition_filter
 from capstone_pipeline.errors import own_errors
 from capstone_pipeline.job import last_successful_run
 from capstone_pipeline.raw_objects import YEARS, RawObject, arrival_of, list_raw_objects
 from capstone_pipeline.render import Shown, facts_table, plural, when
-from capstone_pipeline.stack import Connection, StackOutputs
+from capstone_pipeline.shop import Shop
 
 Row = tuple[Any, ...]
 
@@ -83,7 +83,7 @@ class Recomputed(Shown):
         return facts_table(self.facts())
 
 
-def recompute(aws: Connection, stack: StackOutputs) -> Recomputed:
+def recompute(shop: Shop) -> Recomputed:
     """Fetch the raw objects that the job has taken in, and compute from them what the tables should hold.
 
     Raises
@@ -91,12 +91,12 @@ def recompute(aws: Connection, stack: StackOutputs) -> Recomputed:
     NotRunYet
         When no run of the job has succeeded.
     """
-    as_of = last_successful_run(aws, stack)
-    listed = list(list_raw_objects(aws, stack))
-    taken_in = _known_objects(aws, stack, (item.arrival.date() for item in listed))
+    as_of = last_successful_run(shop.aws, shop.stack)
+    listed = list(list_raw_objects(shop.aws, shop.stack))
+    taken_in = _known_objects(shop, (item.arrival.date() for item in listed))
     in_scope = [item for item in listed if item.last_modified <= as_of or item.uri in taken_in]
     expired = sorted(taken_in.keys() - {item.uri for item in listed})
-    database = compute((item, _fetch(aws, item.uri)) for item in in_scope)
+    database = compute((item, _fetch(shop, item.uri)) for item in in_scope)
     return Recomputed(
         database=database,
         objects=tuple(in_scope),
@@ -133,27 +133,27 @@ def query_rows(database: duckdb.DuckDBPyConnection, sql: str) -> pd.DataFrame:
     return pd.DataFrame(result.fetchall(), columns=names, dtype=object)
 
 
-def _known_objects(aws: Connection, stack: StackOutputs, arrival_days: Iterable[date]) -> dict[str, date]:
+def _known_objects(shop: Shop, arrival_days: Iterable[date]) -> dict[str, date]:
     """The objects that silver or the table of rejected lines name as their source, and the last day to which
     each may have brought events: that of its arrival, or one that silver shows."""
-    silver, bronze = f"{stack.silver_database_name}.events_cleaned", stack.bronze_database_name
-    days = ask(aws, stack, "SELECT event_date FROM user_activity", "days")["event_date"]
+    silver, bronze = f"{shop.stack.silver_database_name}.events_cleaned", shop.stack.bronze_database_name
+    days = shop.ask("SELECT event_date FROM user_activity", "days")["event_date"]
     sql = (
         f"SELECT source_file, max(event_date) AS last_day FROM {silver} WHERE {partition_filter(days)} "
         "GROUP BY source_file UNION ALL SELECT source_file, CAST(NULL AS date) AS last_day "
         f"FROM {bronze}.events_rejected WHERE {partition_filter(arrival_days)} GROUP BY source_file"
     )
     known: dict[str, date] = {}
-    for row in ask(aws, stack, sql, "source files").itertuples():
+    for row in shop.ask(sql, "source files").itertuples():
         last_day = known.get(row.source_file, arrival_of(row.source_file).date())
         known[row.source_file] = last_day if pd.isna(row.last_day) else max(last_day, row.last_day)
     return known
 
 
-def _fetch(aws: Connection, uri: str) -> bytes:
+def _fetch(shop: Shop, uri: str) -> bytes:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     with own_errors(f"reading {uri}"):
-        return bytes(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+        return bytes(shop.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 # --- From bytes to lines ------------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ from typing import Any
 import awswrangler as wr
 import pandas as pd
 
-from capstone_pipeline.answers import Queries, ask, partition_filter, run_query
+from capstone_pipeline.answers import partition_filter
 from capstone_pipeline.errors import PipelineError, own_errors
 from capstone_pipeline.render import Sentence, Shown, badge, block, data_table, plural
-from capstone_pipeline.stack import Connection, StackOutputs
+from capstone_pipeline.shop import Shop
+from capstone_pipeline.stack import Connection
 from notebooks.recompute import Identity, Recomputed
 
 SHOWN_DIFFERENCES = 6
@@ -132,14 +133,12 @@ class Validation(Shown):
 # --- Layers -------------------------------------------------------------------------------------------------
 
 
-def check_lines(aws: Connection, stack: StackOutputs, expected: Recomputed) -> Check:
+def check_lines(shop: Shop, expected: Recomputed) -> Check:
     """Bronze: every delivered line was accepted or rejected, file by file and reason by reason."""
     days = {item.arrival.date() for item in expected.objects}
-    bronze, where = stack.bronze_database_name, partition_filter(days)
+    bronze, where = shop.stack.bronze_database_name, partition_filter(days)
     hours = ", ".join(str(hour) for hour in sorted({item.arrival.hour for item in expected.objects})) or "-1"
-    found = ask(
-        aws,
-        stack,
+    found = shop.ask(
         "SELECT source_file, 'accepted' AS verdict, count(*) AS line_count "
         f"FROM {bronze}.events WHERE {where} AND hour IN ({hours}) GROUP BY source_file "
         "UNION ALL SELECT source_file, reason AS verdict, count(*) AS line_count "
@@ -166,10 +165,10 @@ def check_lines(aws: Connection, stack: StackOutputs, expected: Recomputed) -> C
     )
 
 
-def check_events(aws: Connection, stack: StackOutputs, expected: Recomputed) -> Check:
+def check_events(shop: Shop, expected: Recomputed) -> Check:
     """Silver: every event is there once, from a file that delivered it, with its amounts."""
-    silver = f"{stack.silver_database_name}.events_cleaned"
-    days = ask(aws, stack, "SELECT event_date FROM user_activity", "days")["event_date"]
+    silver = f"{shop.stack.silver_database_name}.events_cleaned"
+    days = shop.ask("SELECT event_date FROM user_activity", "days")["event_date"]
     days = {*days, *expected.rows("SELECT DISTINCT event_date FROM events")["event_date"]}
     where = f"{silver} WHERE {partition_filter(days)}"
     by_day = (
@@ -180,15 +179,13 @@ def check_events(aws: Connection, stack: StackOutputs, expected: Recomputed) -> 
         _complete(frame, expected)
         for frame in (
             expected.rows(by_day.format("events")),
-            ask(aws, stack, by_day.format(where), "events of silver by day"),
+            shop.ask(by_day.format(where), "events of silver by day"),
         )
     )
     by_file = f"SELECT source_file, event_date, count(*) AS event_count FROM {where} GROUP BY 1, 2"
-    named = _complete(ask(aws, stack, by_file, "events of silver by file"), expected)
+    named = _complete(shop.ask(by_file, "events of silver by file"), expected)
     by_identity = f"SELECT 1 AS one FROM {where} GROUP BY {', '.join(Identity._fields)} HAVING count(*) > 1"
-    twice = ask(
-        aws,
-        stack,
+    twice = shop.ask(
         f"SELECT count(*) AS copies FROM ({by_identity}) AS repeated",
         "events that silver holds twice",
     )
@@ -210,13 +207,13 @@ def check_events(aws: Connection, stack: StackOutputs, expected: Recomputed) -> 
     )
 
 
-def check_schemas(aws: Connection, stack: StackOutputs) -> Check:
+def check_schemas(shop: Shop) -> Check:
     """The columns of the newest file of each table are those that the Glue Data Catalog declares."""
     figures, different = [], []
-    for database in (stack.bronze_database_name, stack.silver_database_name, stack.gold_database_name):
-        for table in _tables(aws, database):
+    for database in shop.stack.database_names:
+        for table in _tables(shop.aws, database):
             declared = {column["Name"]: column["Type"] for column in table["StorageDescriptor"]["Columns"]}
-            stored = _columns_of_newest_file(aws, table["StorageDescriptor"]["Location"])
+            stored = _columns_of_newest_file(shop.aws, table["StorageDescriptor"]["Location"])
             if stored is None:
                 continue
             name, columns = f"{database}.{table['Name']}", {**declared, **stored}
@@ -235,12 +232,12 @@ def check_schemas(aws: Connection, stack: StackOutputs) -> Check:
 # --- The five answers ---------------------------------------------------------------------------------------
 
 
-def check_funnel(aws: Connection, stack: StackOutputs, queries: Queries, expected: Recomputed) -> Check:
+def check_funnel(shop: Shop, expected: Recomputed) -> Check:
     """Query 1 shows all products, with correct counts and ratios."""
     title = "Conversion funnel shows all products with correct calculations"
     if expected.expired:
         return _all_time_skipped(title, expected)
-    wanted, found = _both(aws, stack, queries, 1, expected, "conversion_funnel")
+    wanted, found = _both(shop, 1, expected, "conversion_funnel")
     totals = [
         Figure(name.replace("_", " "), *(_total(frame, name) for frame in (wanted, found)))
         for name in ("views", "add_to_carts", "purchases")
@@ -248,9 +245,9 @@ def check_funnel(aws: Connection, stack: StackOutputs, queries: Queries, expecte
     return _check(title, wanted, found, Figure("products and categories", len(wanted), len(found)), *totals)
 
 
-def check_revenue(aws: Connection, stack: StackOutputs, queries: Queries, expected: Recomputed) -> Check:
+def check_revenue(shop: Shop, expected: Recomputed) -> Check:
     """Query 2 equals the sum over the single purchases, in all and hour by hour."""
-    wanted, found = _both(aws, stack, queries, 2, expected, "hourly_revenue")
+    wanted, found = _both(shop, 2, expected, "hourly_revenue")
     purchases = _complete(
         expected.rows("SELECT event_date, price, quantity FROM events WHERE event_type = 'purchase'"),
         expected,
@@ -266,12 +263,12 @@ def check_revenue(aws: Connection, stack: StackOutputs, queries: Queries, expect
     )
 
 
-def check_top_products(aws: Connection, stack: StackOutputs, queries: Queries, expected: Recomputed) -> Check:
+def check_top_products(shop: Shop, expected: Recomputed) -> Check:
     """Query 3 has the ten most viewed products, and none without an id."""
     title = "Top 10 has no product without an id"
     if expected.expired:
         return _all_time_skipped(title, expected)
-    wanted, found = _both(aws, stack, queries, 3, expected, "top_products")
+    wanted, found = _both(shop, 3, expected, "top_products")
     return _check(
         title,
         wanted,
@@ -282,9 +279,9 @@ def check_top_products(aws: Connection, stack: StackOutputs, queries: Queries, e
     )
 
 
-def check_categories(aws: Connection, stack: StackOutputs, queries: Queries, expected: Recomputed) -> Check:
+def check_categories(shop: Shop, expected: Recomputed) -> Check:
     """Query 4 shows all categories, and a day's categories add up to the day's events."""
-    wanted, found = _both(aws, stack, queries, 4, expected, "category_performance")
+    wanted, found = _both(shop, 4, expected, "category_performance")
     events = _complete(
         expected.rows("SELECT event_date, count(*) AS event_count FROM events GROUP BY ALL"), expected
     )
@@ -300,9 +297,9 @@ def check_categories(aws: Connection, stack: StackOutputs, queries: Queries, exp
     )
 
 
-def check_users(aws: Connection, stack: StackOutputs, queries: Queries, expected: Recomputed) -> Check:
+def check_users(shop: Shop, expected: Recomputed) -> Check:
     """Query 5 has the exact number of users and sessions of every day."""
-    wanted, found = _both(aws, stack, queries, 5, expected, "user_activity")
+    wanted, found = _both(shop, 5, expected, "user_activity")
     shown = {row.event_date: row for row in found.itertuples()}
     newest = wanted.sort_values("event_date").tail(7)
     figures = [
@@ -360,16 +357,15 @@ def _check(title: str, wanted: pd.DataFrame, found: pd.DataFrame, *figures: Figu
     return Check(title, (*figures, Figure("rows that differ", 0, len(differences))), differences)
 
 
-def _both(
-    aws: Connection, stack: StackOutputs, queries: Queries, number: int, expected: Recomputed, view: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _both(shop: Shop, number: int, expected: Recomputed, view: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What the view recomputes and what the query answers, for the days that can be compared."""
     wanted = expected.rows(f"SELECT * FROM {view} ORDER BY ALL")
-    found = run_query(aws, stack, queries[number]).frame
+    answer = shop.answer(number)
+    found = answer.frame
     missing = [name for name in wanted.columns if name not in found.columns]
     if missing:
         raise ValidationFailed(
-            f"Query {number}, {queries[number].title}, in {queries.path} has no column {', '.join(missing)}.",
+            f"Query {number}, {answer.query.title}, in queries.sql has no column {', '.join(missing)}.",
             "let the query return it: columns may be added, but these are the ones that are checked.",
         )
     return _complete(wanted, expected), _complete(found, expected)

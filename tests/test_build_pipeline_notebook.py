@@ -6,6 +6,7 @@ The tables that it shows are compared with the oracle, which knows nothing of th
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ import capstone_pipeline as pipeline
 from capstone_pipeline import Connection, StackOutputs
 from capstone_pipeline.render import COLUMNS, format_value
 from capstone_pipeline.report import NotebookFailed, run_notebook
-from capstone_pipeline.script_cell import is_synced
+from capstone_pipeline.script_cell import embed_script, is_embedded
 from demo import deploy_stack, upload_sample_data
 from local_aws import LocalAws
 from tests.oracle import COLUMNS as ORACLE_COLUMNS
@@ -61,7 +62,7 @@ def committed() -> NotebookNode:
 
 
 def test_the_script_in_the_notebook_is_the_script_that_glue_runs() -> None:
-    assert is_synced(NOTEBOOK), "the notebook and glue_scripts/capstone_etl.py differ: run `make notebook`"
+    assert is_embedded(NOTEBOOK), "the notebook and glue_scripts/capstone_etl.py differ: run `make notebook`"
 
 
 def test_the_notebook_is_committed_with_the_outputs_of_one_run_from_top_to_bottom(
@@ -69,7 +70,7 @@ def test_the_notebook_is_committed_with_the_outputs_of_one_run_from_top_to_botto
 ) -> None:
     cells = code_cells(committed)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert [cell.id for cell in cells if not cell.outputs] == ["parameters", "read-queries"]
+    assert [cell.id for cell in cells if not cell.outputs] == ["parameters"]
 
 
 def test_what_a_run_leaves_behind_beside_its_outputs_is_not_committed(committed: NotebookNode) -> None:
@@ -106,7 +107,7 @@ def test_every_step_has_a_heading_and_says_why(committed: NotebookNode) -> None:
 
 def test_the_picture_in_the_notebook_is_the_one_in_the_docs(committed: NotebookNode) -> None:
     ((name, picture),) = committed.cells[0].attachments.items()
-    assert base64.b64decode(picture["image/svg+xml"]) == (ROOT / "docs" / "images" / name).read_bytes()
+    assert base64.b64decode(picture["image/png"]) == (ROOT / "docs" / "images" / name).read_bytes()
 
 
 # --- As papermill runs it -----------------------------------------------------------------------------------
@@ -156,17 +157,28 @@ def site(tmp_path_factory: pytest.TempPathFactory, connection: Connection) -> Si
     return site
 
 
-def run_command(site: Site, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a module as a command in the folder of the copy."""
+def run_command(
+    site: Site, module: str, *arguments: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a module as a command in the folder of the copy, or in another where the copy is installed."""
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=site.folder, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        command,
+        cwd=folder or site.folder,
+        env={**os.environ, "PYTHONPATH": str(site.folder)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 @pytest.fixture(scope="module")
-def first(site: Site) -> Path:
-    """The notebook executed for the first time, by papermill's own command."""
+def first(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebook executed for the first time, by papermill's own command and from another folder."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
     output = site.folder / "first.ipynb"
-    done = run_command(site, "papermill", site.notebook.name, output.name, "-p", "poll_seconds", "0.5")
+    arguments = (str(site.notebook), str(output), "-p", "poll_seconds", "0.5", "-r", "student_id", "demo")
+    done = run_command(site, "papermill", *arguments, folder=elsewhere)
     assert done.returncode == 0, done.stderr
     return output
 
@@ -321,6 +333,29 @@ def test_without_run_job_nothing_is_started(site: Site, second: Path, connection
     assert page_of(executed, "answer-3").find("img") is not None
 
 
+def test_the_shell_runs_the_job_and_waits_for_it(site: Site, second: Path) -> None:
+    done = run_command(site, "capstone_pipeline", "run", "--poll-seconds", "0.5")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("glue_scripts/capstone_etl.py: unchanged")
+    assert lines[2] == f"Glue job {site.stack.glue_job_name}: unchanged"
+    assert any(line.startswith("SUCCEEDED, ") for line in lines)
+    assert "0 new files: nothing to do" in done.stdout
+
+
+def test_the_shell_shows_all_five_answers_as_tables(
+    site: Site, second: Path, connection: Connection, expected: Expected
+) -> None:
+    done = run_command(site, "capstone_pipeline", "ask")
+    assert done.returncode == 0, done.stderr
+    for query in pipeline.read_queries(ROOT / "queries.sql"):
+        answer = pipeline.run_query(connection, site.stack, query)
+        assert f"{query.number}. {answer}\n" in done.stdout
+    rank, product, category, views = expected["gold.top_products"][0]
+    assert [str(rank), product, category, str(views)] in [line.split() for line in done.stdout.splitlines()]
+    assert f"12 of {len(expected['gold.conversion_funnel']):,} rows" in done.stdout
+
+
 def test_nbval_finds_every_cell_of_the_committed_notebook_working(site: Site, second: Path) -> None:
     options = ("--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider")
     done = run_command(site, "pytest", *options, site.notebook.name)
@@ -340,16 +375,22 @@ def test_a_missing_stack_stops_the_notebook_with_the_command_that_creates_it(
         run_notebook(site.notebook, executed, {"student_id": "nobody"})
     assert "StackNotFound: There is no stack capstone-nobody" in caught.value.what
     assert "aws cloudformation create-stack --stack-name capstone-nobody" in caught.value.next_step
-    (shown,) = [output for output in outputs(executed, "read-stack") if output.output_type == "error"]
+    (shown,) = [output for output in outputs(executed, "connect") if output.output_type == "error"]
     assert not any("Traceback" in line or "botocore" in line for line in shown.traceback)
 
 
-def test_an_empty_source_bucket_stops_the_notebook(
+def test_an_empty_source_bucket_stops_the_notebook_before_a_run(
     connection: Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     site = make_site(tmp_path_factory.mktemp("empty"), connection, "empty-bucket")
     with pytest.raises(NotebookFailed, match="NoSourceData: There is no raw event file"):
         run_notebook(site.notebook, site.folder / "failed.ipynb", {"student_id": "empty-bucket"})
+    # Set up only, it goes through, and says that there is nothing yet.
+    executed = site.folder / "set-up.ipynb"
+    run_notebook(site.notebook, executed, {"student_id": "empty-bucket", "run_job": False})
+    assert "There is no raw event file" in text_of(executed, "source-data")
+    assert "unchanged" in text_of(executed, "job")  # The run that failed had created it.
+    assert all("no run of the job has filled it yet" in text_of(executed, f"answer-{n}") for n in TABLES)
 
 
 def test_a_script_that_raises_stops_the_notebook_with_its_own_reason(
@@ -358,6 +399,7 @@ def test_a_script_that_raises_stops_the_notebook_with_its_own_reason(
     site = make_site(tmp_path_factory.mktemp("broken"), connection, "broken-script")
     upload_sample_data(connection, site.stack, SAMPLES)
     site.script.write_text("raise RuntimeError('broken on purpose')\n")
+    embed_script(site.notebook)
     with pytest.raises(NotebookFailed) as caught:
         run_notebook(
             site.notebook,
@@ -368,6 +410,57 @@ def test_a_script_that_raises_stops_the_notebook_with_its_own_reason(
     assert "broken on purpose" in caught.value.what
     assert "/aws-glue/jobs/capstone-etl-broken-script/output" in caught.value.next_step
     assert site.script.read_text() == "raise RuntimeError('broken on purpose')\n"
+
+
+def test_a_script_that_was_edited_in_its_file_alone_stops_the_notebook(
+    site: Site, second: Path, tmp_path: Path
+) -> None:
+    script = site.script.read_text()
+    site.script.write_text(f"{script}# edited\n")
+    try:
+        with pytest.raises(NotebookFailed, match=r"ScriptDiffers: .* differ in 1 line"):
+            run_notebook(site.notebook, tmp_path / "failed.ipynb", {})
+    finally:
+        site.script.write_text(script)
+
+
+def test_a_student_id_that_papermill_took_for_a_number_is_refused(site: Site, tmp_path: Path) -> None:
+    output = tmp_path / "failed.ipynb"
+    done = run_command(site, "papermill", str(site.notebook), str(output), "-p", "student_id", "0042")
+    assert done.returncode != 0
+    assert "InvalidSetting: student_id is 42, which is no text" in done.stderr
+    assert "papermill -r student_id" in done.stderr
+
+
+def test_runs_at_the_same_time_do_not_meet_and_leave_nothing_where_the_notebook_is(tmp_path: Path) -> None:
+    together = "import os, time\nopen(marker, 'w').close()\nwhile not os.path.exists(other): time.sleep(0.05)"
+    cells = [
+        nbformat.v4.new_code_cell("marker = other = ''", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(f"{together}\nos.listdir('.')"),
+    ]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    source = tmp_path / "source" / "both.ipynb"
+    source.parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), source)
+    transport = tmp_path / "transport"
+    transport.mkdir()
+    code = (
+        "import pathlib, sys; from capstone_pipeline.report import run_notebook; a, b, c, d = sys.argv[1:]; "
+        "run_notebook(pathlib.Path(a), pathlib.Path(b), {'marker': c, 'other': d})"
+    )
+    markers = [str(tmp_path / "one"), str(tmp_path / "two")]
+    copies = [tmp_path / name / "both.ipynb" for name in ("first", "second")]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(source), str(copy), *given],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(transport)},
+        )
+        for copy, given in zip(copies, (markers, markers[::-1]), strict=True)
+    ]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    for copy in copies:
+        assert read(copy).cells[-1].outputs[0]["data"]["text/plain"] == "['both.ipynb']"
+    assert list(transport.iterdir()) == []
 
 
 def test_an_error_of_another_kind_is_shown_with_its_traceback(tmp_path: Path) -> None:

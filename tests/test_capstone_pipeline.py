@@ -20,7 +20,9 @@ from botocore.stub import Stubber
 
 import capstone_pipeline as pipeline
 from capstone_pipeline import Connection, JobRun, RunResult, StackOutputs
+from capstone_pipeline.__main__ import main
 from capstone_pipeline.job import parse_summary
+from capstone_pipeline.render import Progress
 from capstone_pipeline.stack import output_key
 from demo import deploy_stack, upload_sample_data
 from local_aws import LocalAws
@@ -33,7 +35,7 @@ REGION = "us-west-2"
 pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
 
 
-def quiet(_: str) -> None:
+def quiet(_: Progress) -> None:
     """Takes the progress of a run where no notebook shows it."""
 
 
@@ -249,6 +251,19 @@ def test_source_data_is_counted_without_folder_markers(connection: Connection, s
     assert "events-20251118-000000.jsonl.gz" in data._repr_html_()
 
 
+def test_hidden_objects_are_no_raw_files(connection: Connection, stack: StackOutputs) -> None:
+    s3 = connection.client("s3")
+    keys = ["events/_temporary/part", "events/.DS_Store"]
+    try:
+        for key in keys:
+            s3.put_object(Bucket=stack.source_bucket_name, Key=key, Body=b"data")
+        with pytest.raises(pipeline.NoSourceData):
+            pipeline.check_source_data(connection, stack)
+    finally:
+        for key in keys:
+            s3.delete_object(Bucket=stack.source_bucket_name, Key=key)
+
+
 # --- Uploads ------------------------------------------------------------------------------------------------
 
 
@@ -344,18 +359,18 @@ def test_a_run_that_succeeds_brings_its_counters(
     connection: Connection, stack: StackOutputs, tmp_path: Path
 ) -> None:
     outputs = with_script(connection, stack, tmp_path, "succeeds", ALL_STEPS)
-    shown: list[str] = []
+    shown: list[Progress] = []
     run = pipeline.start_job_run(connection, outputs)
     result = pipeline.wait_for_job_run(connection, outputs, run, 2, 0.2, show=shown.append)
     assert not run.attached
-    assert "SUCCEEDED" in shown[-1]
+    assert shown[-1].state == "SUCCEEDED"
     assert result.new_files == 2
     assert result.summary["silver"] == {"inserted": 1000, "days_rebuilt": []}
     assert "2 new files taken in" in str(result)
     assert "rows in: 1,200" in result._repr_html_()
     assert "newest event age: 1 day" in str(result)
     assert "days: 2025-11-17, 2025-11-18, took: 1.3 s\n" in str(result)
-    assert shown[-1].count("<b>") == 3
+    assert shown[-1].steps_done == 3
 
 
 def test_a_script_that_raises_fails_the_run_with_its_reason_and_the_place_of_its_log(
@@ -419,6 +434,13 @@ def test_summary_lines_are_found_among_other_output() -> None:
 def test_the_headline_of_a_run_says_what_it_did(summary: dict[str, Any], headline: str) -> None:
     result = RunResult("jr_1", datetime(2025, 11, 18, tzinfo=UTC), 65.0, summary, "log group g, stream s")
     assert result.headline.startswith(headline)
+
+
+def test_a_counter_without_a_value_is_left_out() -> None:
+    summary = {"silver": {"rows": 0, "newest_event_age_seconds": None, "seconds": 1.25}}
+    result = RunResult("jr_1", datetime(2025, 11, 18, tzinfo=UTC), 65.0, summary, "")
+    assert "silver: rows: 0, took: 1.2 s" in str(result)
+    assert "None" not in result._repr_html_()
 
 
 def test_a_log_that_arrives_late_is_waited_for_only_so_long(
@@ -516,3 +538,44 @@ def test_a_folder_without_sample_data_is_named(
 ) -> None:
     with pytest.raises(pipeline.PipelineError, match=r"generate_sample_data\.py"):
         upload_sample_data(connection, stack, tmp_path)
+
+
+# --- The shop, and the commands -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("student_id", [42, 4.2, None, ["a"]])
+def test_a_student_id_that_is_no_text_is_refused(student_id: Any) -> None:
+    with pytest.raises(pipeline.InvalidSetting, match=r"no text(.*\n)*.*papermill -r student_id"):
+        pipeline.open(student_id)
+
+
+@pytest.fixture(scope="module")
+def shop(connection: Connection, stack: StackOutputs) -> pipeline.Shop:
+    return pipeline.open("helpers", REGION)
+
+
+def test_a_shop_without_raw_files_says_so_and_is_not_run(
+    shop: pipeline.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert str(shop.raw_files()) == f"There is no raw event file in {shop.stack.raw_events_location} yet."
+    assert main(["run", "--student-id", "helpers"]) == 1
+    said = capsys.readouterr()
+    assert "glue_scripts/capstone_etl.py: uploaded" in said.out
+    assert f"Glue job {shop.stack.glue_job_name}: " in said.out
+    assert "NoSourceData: There is no raw event file" in said.err
+
+
+def test_asking_before_any_run_says_that_the_tables_are_empty(
+    shop: pipeline.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", "3", "--student-id", "helpers"]) == 0
+    said = capsys.readouterr().out.strip()
+    assert said == f"3. {shop.answer(3)}"
+    assert said.endswith("The gold table is empty: no run of the job has filled it yet.")
+
+
+def test_a_query_that_does_not_exist_is_named(
+    shop: pipeline.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", "7", "--student-id", "helpers"]) == 1
+    assert "has no query 7, only 1, 2, 3, 4, 5" in capsys.readouterr().err

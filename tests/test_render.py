@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,10 +15,12 @@ import pytest
 from bs4 import BeautifulSoup
 
 from capstone_pipeline import Answer, Query
-from capstone_pipeline.plots import PLOTS, plot_answer
-from capstone_pipeline.render import data_table, duration, file_size, format_value, plural, progress, when
+from capstone_pipeline.plots import PLOTS, label, plot_answer
+from capstone_pipeline.render import Progress, data_table, duration, file_size, format_value, plural, when
+from tests.names import AWKWARD_NAMES
 
 DAY = date(2025, 11, 18)
+COLUMNS_OF_QUERY_4 = ("event_date", "category", "event_count")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_text_from_the_data_cannot_become_markup() -> None:
     ("state", "done", "share"), [("STARTING", 0, "12"), ("RUNNING", 2, "62"), ("SUCCEEDED", 3, "100")]
 )
 def test_the_progress_bar_grows_with_the_layers(state: str, done: int, share: str) -> None:
-    page = BeautifulSoup(progress(state, 5, ("bronze", "silver", "gold"), done), "html.parser")
+    page = BeautifulSoup(Progress(state, 5, ("bronze", "silver", "gold"), done)._repr_html_(), "html.parser")
     assert state in page.get_text()
     bar = page.find(role="progressbar")
     assert bar is not None
@@ -127,6 +131,43 @@ def test_a_plot_is_drawn_without_warnings_for_any_amount_of_data(number: int, da
     assert picture is not None
     assert len(str(picture["alt"])) > 20
     assert str(picture["src"]).startswith("data:image/svg+xml;base64,")
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_any_name_that_an_event_can_carry_is_drawn_as_it_is(name: str) -> None:
+    names = [name, "b"]
+    few, many = ([DAY + timedelta(days=number) for number in range(days)] for days in (2, 5))
+    answers = [
+        (1, pd.DataFrame({"product_id": names, "views": [10, 2], "add_to_carts": [1, 2]})),
+        (3, pd.DataFrame({"rank": [1, 2], "product_id": names, "category": names, "view_count": [3, 2]})),
+        *(
+            (4, pd.DataFrame([(d, n, 1) for d in days for n in names], columns=list(COLUMNS_OF_QUERY_4)))
+            for days in (few, many)
+        ),
+    ]
+    for number, frame in answers:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            picture = BeautifulSoup(plot_answer(number, frame), "html.parser").find("img")
+        assert picture is not None
+        drawing = base64.b64decode(str(picture["src"]).partition("base64,")[2])
+        texts = " ".join(element.text or "" for element in ElementTree.fromstring(drawing).iter())
+        assert label(name).strip() in texts
+
+
+def test_a_category_of_the_name_that_the_rest_has_is_counted_for_itself() -> None:
+    counts = {f"c{number}": 100 - number for number in range(20)} | {"others": 1_000}
+    rows = [(DAY, name, count) for name, count in counts.items()]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS_OF_QUERY_4))
+    picture = BeautifulSoup(plot_answer(4, frame), "html.parser").find("img")
+    assert picture is not None
+    shown = re.findall(r"others ([\d,]*\d)", str(picture["alt"]))
+    assert shown == ["1,000", f"{sum(sorted(counts.values())[:7]):,}"]
+
+
+def test_a_terminal_is_not_told_what_to_do_by_a_name() -> None:
+    frame = frames(1)[3].assign(product_id="\x1b[2J$x$")
+    assert "\x1b" not in str(Answer(Query(3, "top", "", ""), frame, 0, 0.0))
 
 
 def test_the_same_answer_gives_the_same_picture() -> None:

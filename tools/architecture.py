@@ -7,10 +7,12 @@ apart by colour-blind readers; the background is white, so that the picture read
 from __future__ import annotations
 
 import html
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import vl_convert
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 WIDTH, HEIGHT = 1120, 440
@@ -150,7 +152,13 @@ def draw() -> str:
 
 def picture(svg: str) -> bytes:
     """The SVG as PNG, larger by half, for places that show no SVG."""
-    return vl_convert.svg_to_png(svg, scale=1.5)
+    drawn = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=1.5)))
+    on_white = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn.convert("RGBA"))
+    few_colours = io.BytesIO()
+    on_white.convert("RGB").quantize(colors=64, method=Image.Quantize.MEDIANCUT).save(
+        few_colours, "PNG", optimize=True
+    )
+    return few_colours.getvalue()
 
 
 def write() -> list[Path]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import capstone_pipeline as pipeline
-from capstone_pipeline import Connection, StackOutputs, report
+from capstone_pipeline import Shop, report
 from demo import deploy_stack, upload_sample_data
 from local_aws import LocalAws
 from notebooks import recompute
@@ -22,48 +22,39 @@ NOTEBOOKS = ROOT / "notebooks"
 STUDENT_ID = "notebooks"
 
 
-@dataclass(frozen=True)
-class Shop:
-    """A stack whose job has taken in the sample data."""
-
-    aws: Connection
-    stack: StackOutputs
-    environment: dict[str, str]
-
-
 @pytest.fixture(scope="session")
 def shop(aws: LocalAws) -> Shop:
     """The sample data, taken through all layers by one run of the job."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in aws.environment.items():
-            patch.setenv(name, value)
+    with embedded(aws):
         connection = pipeline.connect("us-west-2")
         template = (ROOT / "capstone-starter.cfn.yaml").read_text()
         parameters = {"StudentId": STUDENT_ID, "GeneratorState": "DISABLED"}
         _, stack = deploy_stack(connection, f"capstone-{STUDENT_ID}", template, parameters)
         upload_sample_data(connection, stack, ROOT / "sample-data")
-        script = ROOT / "glue_scripts" / "capstone_etl.py"
-        pipeline.upload_if_changed(connection, script, stack.script_location)
-        pipeline.create_or_update_job(connection, stack)
-        run = pipeline.start_job_run(connection, stack)
-        pipeline.wait_for_job_run(connection, stack, run, poll_seconds=0.5)
-        return Shop(connection, stack, _environment(aws))
+        shop = Shop(connection, stack)
+        shop.upload()
+        shop.set_up_job()
+        shop.run(poll_seconds=0.5, show=lambda _: None)
+        return shop
+
+
+@contextmanager
+def embedded(aws: LocalAws) -> Iterator[None]:
+    """The embedded AWS, and this checkout, whichever one is installed, for kernels that are started."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**aws.environment, "PYTHONPATH": str(ROOT)}.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def environment(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded AWS, for the tests and for the kernels that they start."""
-    for name, value in _environment(aws).items():
-        monkeypatch.setenv(name, value)
-
-
-def _environment(aws: LocalAws) -> dict[str, str]:
-    """Kernels import this checkout, whichever one is installed."""
-    return {**aws.environment, "PYTHONPATH": str(ROOT)}
+def environment(aws: LocalAws) -> Iterator[None]:
+    with embedded(aws):
+        yield
 
 
 @pytest.fixture(scope="session")
-def executed(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def executed(shop: Shop, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function that executes a notebook, the first time that it is asked for, and renders it beside."""
     folder, done = tmp_path_factory.mktemp("executed"), dict[str, Path]()
 
@@ -72,9 +63,7 @@ def executed(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
             source = NOTEBOOKS / f"{name}.ipynb"
             parameters: dict[str, Any] = {"student_id": STUDENT_ID}
             given = {key: parameters[key] for key in parameters.keys() & report.parameters_of(source)}
-            with pytest.MonkeyPatch.context() as patch:
-                for variable, value in shop.environment.items():
-                    patch.setenv(variable, value)
+            with embedded(aws):
                 report.run_notebook(source, folder / source.name, given)
             report.render_html(folder / source.name)
             done[name] = folder / source.name
@@ -84,12 +73,10 @@ def executed(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 
 @pytest.fixture(scope="session")
-def recomputed(shop: Shop) -> Iterator[Recomputed]:
+def recomputed(shop: Shop, aws: LocalAws) -> Iterator[Recomputed]:
     """What the raw objects give by the rules of recompute.sql."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in shop.environment.items():
-            patch.setenv(name, value)
-        result = recompute.recompute(shop.aws, shop.stack)
+    with embedded(aws):
+        result = recompute.recompute(shop)
     yield result
     result.database.close()
 

@@ -11,9 +11,10 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
+from capstone_pipeline import Shop
 from capstone_pipeline.report import NotebookFailed, run_notebook
 from notebooks import quality
-from tests.notebooks.conftest import NOTEBOOKS, ROOT, STUDENT_ID, Shop
+from tests.notebooks.conftest import NOTEBOOKS, ROOT, STUDENT_ID
 from tests.oracle import Expected
 from tests.outputs import Words, code_cells, read, shown
 

@@ -8,11 +8,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from capstone_pipeline import Answer, Query
+from capstone_pipeline.render import Panel, data_table
+from notebooks import dashboard
+from notebooks.plots import bar_plot
+from tests.names import AWKWARD_NAMES, SCRIPT
 from tests.oracle import Expected
 
 PAGES = ("explore_events", "validate_results", "dashboard", "data_quality")
@@ -106,6 +115,58 @@ def test_the_filters_change_figures_tables_and_charts_and_back(
     page.select_option("select[name=day]", "all")
     assert figure(page, "revenue") == before
     page.wait_for_function(f"document.querySelectorAll('#top-chart svg .mark-rect path').length === {bars}")
+    assert wrong == []
+
+
+def test_no_name_in_an_event_can_run_a_script(
+    tmp_path: Path, open_page: Callable[..., tuple[Page, list[str]]]
+) -> None:
+    """All names at once, in everything that shows names: answers, dashboard, rejected lines, first lines."""
+    names, count = list(AWKWARD_NAMES), len(AWKWARD_NAMES)
+    numbers, dates = list(range(100, 100 + count)), [date(2025, 11, 18)] * count
+    funnel = pd.DataFrame({"product_id": names, "category": names, "views": numbers, "add_to_carts": 1})
+    funnel = funnel.assign(purchases=1, view_to_purchase_conversion=Decimal("0.01"))
+    top = pd.DataFrame({"rank": numbers, "product_id": names, "category": names, "view_count": numbers})
+    categories = pd.DataFrame({"event_date": dates, "category": names, "event_count": numbers})
+    hours = categories.assign(event_hour=1, total_revenue=Decimal("1.00"), transaction_count=1)
+    users = pd.DataFrame({"event_date": dates[:1], "unique_users": [1], "unique_sessions": [2]})
+    busy = pd.DataFrame({"event_date": dates, "event_hour": 1, "user_id": names, "event_count": numbers})
+    counts = hours.assign(views=1, add_to_carts=1, purchases=1)
+    data = dashboard.ShopData(
+        *map(dashboard.printable_frame, (funnel, hours, top, categories, users, counts, busy))
+    )
+    rejects = pd.DataFrame({"source_file": names, "reason": names, "line_count": numbers, "example": names})
+    parts: list[Any] = [
+        *(
+            Answer(Query(number, SCRIPT, "", ""), frame, 0, 0.0)
+            for number, frame in ((1, funnel), (3, top), (4, categories))
+        ),
+        dashboard.page_scripts(),
+        *(
+            show(data)
+            for show in (
+                dashboard.headline_figures,
+                dashboard.funnel,
+                dashboard.revenue,
+                dashboard.top_products,
+                dashboard.category_trend,
+                dashboard.users,
+            )
+        ),
+        Panel(bar_plot(SCRIPT, SCRIPT, dict(zip(names, numbers, strict=True))), ""),
+        Panel(data_table(rejects, 100, {"reason": "reason"}), ""),
+    ]
+    page_file = tmp_path / "names.html"
+    page_file.write_text("<!doctype html><meta charset=utf-8>" + "".join(p._repr_html_() for p in parts))
+    page, wrong = open_page(page_file, 1280)
+    page.wait_for_function("document.querySelectorAll('.chart svg').length === 5")
+    page.locator(".chart svg path").first.hover(force=True)
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("[...document.images].filter(image => !image.naturalWidth).length") == 0
+    assert page.locator("td", has_text="$a$ and $b$").count() >= 5
+    page.select_option("select[name=category]", label="</script><script>window.hit=1</script>")
+    assert page.inner_text("[data-chosen]") == "Shown: </script><script>window.hit=1</script>"
+    assert page.evaluate("window.hit") is None
     assert wrong == []
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import capstone_pipeline as pipeline
+from capstone_pipeline import Shop
 from capstone_pipeline.report import NotebookFailed, run_notebook
 from notebooks import validation
 from notebooks.recompute import Recomputed, recompute
@@ -28,13 +29,10 @@ from notebooks.validation import (
     differing_rows,
     shares_of_files,
 )
-from tests.notebooks.conftest import NOTEBOOKS, ROOT, STUDENT_ID, Shop
+from tests.notebooks.conftest import NOTEBOOKS, STUDENT_ID
 
 # awswrangler calls pandas in a way that pandas 4 will not know.
 pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
-
-QUERIES = pipeline.read_queries(ROOT / "queries.sql")
-
 
 EVENT = '{"timestamp":"2025-11-18T00:00:00Z","user_id":"u","session_id":"s","event_type":"search"}'
 
@@ -71,16 +69,15 @@ def changed(shop: Shop, prefix: str, change: Callable[[pa.Table], pa.Table]) -> 
 
 
 def all_checks(shop: Shop, recomputed: Recomputed) -> dict[str, Check]:
-    place, answers = (shop.aws, shop.stack), (shop.aws, shop.stack, QUERIES, recomputed)
     return {
-        "lines": validation.check_lines(*place, recomputed),
-        "events": validation.check_events(*place, recomputed),
-        "funnel": validation.check_funnel(*answers),
-        "revenue": validation.check_revenue(*answers),
-        "top": validation.check_top_products(*answers),
-        "categories": validation.check_categories(*answers),
-        "users": validation.check_users(*answers),
-        "schemas": validation.check_schemas(*place),
+        "lines": validation.check_lines(shop, recomputed),
+        "events": validation.check_events(shop, recomputed),
+        "funnel": validation.check_funnel(shop, recomputed),
+        "revenue": validation.check_revenue(shop, recomputed),
+        "top": validation.check_top_products(shop, recomputed),
+        "categories": validation.check_categories(shop, recomputed),
+        "users": validation.check_users(shop, recomputed),
+        "schemas": validation.check_schemas(shop),
     }
 
 
@@ -134,13 +131,12 @@ def test_a_files_events_missing_from_silver_fail_that_check_alone_and_name_the_f
 def test_a_row_that_is_missing_fails_the_check_of_its_table(
     prefix: str, check: str, shop: Shop, recomputed: Recomputed
 ) -> None:
-    place, answers = (shop.aws, shop.stack), (shop.aws, shop.stack, QUERIES, recomputed)
     checks: dict[str, Callable[[], Check]] = {
-        "lines": lambda: validation.check_lines(*place, recomputed),
-        "funnel": lambda: validation.check_funnel(*answers),
-        "top": lambda: validation.check_top_products(*answers),
-        "categories": lambda: validation.check_categories(*answers),
-        "users": lambda: validation.check_users(*answers),
+        "lines": lambda: validation.check_lines(shop, recomputed),
+        "funnel": lambda: validation.check_funnel(shop, recomputed),
+        "top": lambda: validation.check_top_products(shop, recomputed),
+        "categories": lambda: validation.check_categories(shop, recomputed),
+        "users": lambda: validation.check_users(shop, recomputed),
     }
     with changed(shop, prefix, lambda table: table.slice(1)):
         assert checks[check]().state == "failed"
@@ -153,7 +149,7 @@ def test_a_column_of_another_type_fails_the_check_of_the_catalog(shop: Shop) -> 
         return table.set_column(position, "unique_users", table["unique_users"].cast(pa.int32()))
 
     with changed(shop, "gold/user_activity/", counted_in_32_bits):
-        check = validation.check_schemas(shop.aws, shop.stack)
+        check = validation.check_schemas(shop)
     assert check.state == "failed"
     assert check.differences.values.tolist() == [
         [f"gold_{STUDENT_ID}.user_activity", "unique_users", "bigint", "int"]
@@ -168,7 +164,7 @@ def test_an_event_that_silver_holds_twice_is_found(shop: Shop, recomputed: Recom
         return pa.concat_tables([table, table.slice(0, 1)])
 
     with changed(shop, "silver/events_cleaned/", first_row_twice):
-        check = validation.check_events(shop.aws, shop.stack, recomputed)
+        check = validation.check_events(shop, recomputed)
     assert next(figure for figure in check.figures if "twice" in figure.name).found == 1
 
 
@@ -179,7 +175,7 @@ def test_raw_objects_that_came_after_the_last_run_are_left_out(shop: Shop, recom
     for key in keys:
         s3.put_object(Bucket=bucket, Key=key, Body=EVENT.encode())
     try:
-        again = recompute(shop.aws, shop.stack)
+        again = recompute(shop)
     finally:
         for key in keys:
             s3.delete_object(Bucket=bucket, Key=key)
@@ -195,7 +191,7 @@ def test_what_an_expired_object_brought_is_not_compared(shop: Shop) -> None:
     content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     s3.delete_object(Bucket=bucket, Key=key)
     try:
-        after = recompute(shop.aws, shop.stack)
+        after = recompute(shop)
         states = {name: check.state for name, check in all_checks(shop, after).items()}
     finally:
         s3.put_object(Bucket=bucket, Key=key, Body=content)
@@ -207,7 +203,7 @@ def test_what_an_expired_object_brought_is_not_compared(shop: Shop) -> None:
 def test_without_a_successful_run_the_reader_is_told_to_run_the_job(shop: Shop) -> None:
     other = pipeline.StackOutputs(**{**vars(shop.stack), "glue_job_name": "capstone-etl-nobody"})
     with pytest.raises(pipeline.NotRunYet, match=r"No run of Glue job capstone-etl-nobody has succeeded"):
-        recompute(shop.aws, other)
+        recompute(Shop(shop.aws, other))
 
 
 def test_an_event_of_several_files_may_name_any_of_them_and_no_event_another() -> None:
