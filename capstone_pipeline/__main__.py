@@ -1,7 +1,7 @@
 """The pipeline from a shell.
 
 python -m capstone_pipeline run       upload the script, set up the job, run it and wait for its end
-python -m capstone_pipeline ask       ask the five queries, or some: ask 1 3
+python -m capstone_pipeline ask       ask the five queries, or some (ask 1 3), or your own (ask "SELECT ...")
 python -m capstone_pipeline check     say whether data has come through, or where it stops
 python -m capstone_pipeline report    run a notebook and render it as output/<its name>.html
 python -m capstone_pipeline embed     put the ETL script and the pictures into build_pipeline.ipynb
@@ -11,12 +11,13 @@ python -m capstone_pipeline accept    prove on an account that all of it works: 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from capstone_pipeline import checks, raw_objects, shop
-from capstone_pipeline.answers import read_queries
+from capstone_pipeline.answers import Query, read_queries, run_query
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.render import Progress
 from capstone_pipeline.script_cell import embed_pictures, embed_script, is_embedded
@@ -47,10 +48,15 @@ def run_run(options: argparse.Namespace) -> int:
 
 
 def run_ask(options: argparse.Namespace) -> int:
-    """Ask queries of queries.sql, all where none is named, and show the answers as tables."""
+    """Ask queries of queries.sql by number, all where none is named, or a statement on the gold tables."""
     pipeline = _open(options)
-    for number in options.numbers or [query.number for query in read_queries()]:
-        print(f"{number}. {pipeline.answer(number)}\n", flush=True)
+    for question in options.questions or [str(query.number) for query in read_queries()]:
+        if question.isdecimal():
+            answer = f"{question}. {pipeline.answer(int(question))}"
+        else:
+            query = Query(0, "Your question", "", question)
+            answer = str(run_query(pipeline.aws, pipeline.stack, query))
+        print(f"{answer}\n", flush=True)
     return 0
 
 
@@ -137,15 +143,15 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
         if run is not run_embed:
-            command.add_argument("--student-id", default="demo")
-            command.add_argument("--region", default="us-west-2")
+            command.add_argument("--student-id", default=os.environ.get("STUDENT_ID") or "demo")
+            command.add_argument("--region", default=os.environ.get("AWS_DEFAULT_REGION") or "us-west-2")
         if run not in (run_embed, run_accept):
             command.add_argument("--stack-name", help="default: capstone-<student id>")
         if run is run_run:
             command.add_argument("--timeout-minutes", type=float, default=60, help="how long to wait at most")
             command.add_argument("--poll-seconds", type=float, default=5, help="how often to look")
         if run is run_ask:
-            command.add_argument("numbers", type=int, nargs="*", metavar="NUMBER")
+            command.add_argument("questions", nargs="*", metavar="NUMBER or SQL")
         if run in (run_embed, run_report):
             command.add_argument("--notebook", type=Path, default=PROJECT / "build_pipeline.ipynb")
         if run in (run_report, run_accept):

@@ -574,6 +574,16 @@ def test_asking_before_any_run_says_that_the_tables_are_empty(
     assert said.endswith("The gold table is empty: no run of the job has filled it yet.")
 
 
+def test_a_question_of_ones_own_is_asked_of_the_gold_tables(
+    shop: pipeline.Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDENT_ID", "helpers")
+    assert main(["ask", "SELECT count(*) AS hours, 'x' AS text FROM hourly_revenue"]) == 0
+    assert capsys.readouterr().out.split() == ["Your", "question", "hours", "text", "0", "x"]
+    assert main(["ask", "SELECT no_such FROM hourly_revenue"]) == 1
+    assert "QueryFailed: Athena could not run the query for Your question" in capsys.readouterr().err
+
+
 def test_a_query_that_does_not_exist_is_named(
     shop: pipeline.Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
