@@ -16,10 +16,10 @@ from botocore.exceptions import ClientError
 
 from glue_scripts import capstone_etl as etl
 from local_aws.server import LocalAws
+from local_aws.testing import FINAL_STATES, GlueBench, spark_jvms
 from tests import oracle
 from tests.etl.events import SEARCH, VIEW, line, packed, uri
 from tests.etl.workbench import ALL_TABLES, rows_of_table
-from tests.glue_bench import FINAL_STATES, GlueBench, spark_jvms
 
 JOB = "capstone-etl"
 KILLS = 1 if "ETL_EXAMPLES" not in os.environ else 20

@@ -12,15 +12,41 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from glue_bench import PREAMBLE, GlueBench, spark_jvms
 from local_aws.glue import api
 from local_aws.glue.runner import JobRunner, RunRequest
 from local_aws.glue.runs import JobKey, RunStore
 from local_aws.server import LocalAws, running_server
+from local_aws.testing import GlueBench, spark_jvms
 
 Json = dict[str, Any]
 
 BOOKMARKED = {"--job-bookmark-option": "job-bookmark-enable"}
+
+PREAMBLE = """
+import sys
+from awsglue.context import GlueContext
+from awsglue.job import Job
+from awsglue.utils import getResolvedOptions
+from pyspark.context import SparkContext
+
+args = getResolvedOptions(sys.argv, ["JOB_NAME", "SOURCE_BUCKET", "TARGET_BUCKET"])
+glue_context = GlueContext(SparkContext.getOrCreate())
+spark = glue_context.spark_session
+job = Job(glue_context)
+job.init(args["JOB_NAME"], args)
+source, target = f"s3://{args['SOURCE_BUCKET']}", f"s3://{args['TARGET_BUCKET']}"
+frame = glue_context.create_dynamic_frame.from_options(
+    connection_type="s3",
+    connection_options={"paths": [f"{source}/events/"], "recurse": True},
+    format="csv",
+    format_options={
+        "separator": "\\x01", "quoteChar": -1, "withHeader": False, "attachFilename": "source_file"
+    },
+    transformation_ctx="raw_events",
+)
+lines = frame.toDF()
+"""
+"""The beginning of a script that reads new lines under a bookmark."""
 
 PIPELINE = (
     PREAMBLE

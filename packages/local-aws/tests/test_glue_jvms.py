@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from glue_bench import GlueBench, spark_jvms
 from local_aws.glue.jvms import IDLE_VARIABLE, JvmPool
 from local_aws.server import LocalAws, running_server
+from local_aws.testing import GlueBench, spark_jvms
 
 SHOW = """
 import json, os, sys

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from glue_bench import GlueBench
 from lake import Lake
 from local_aws import LocalAws
+from local_aws.testing import GlueBench
 
 SCRIPT = """
 import json, sys

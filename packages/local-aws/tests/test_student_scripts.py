@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from glue_bench import GlueBench
 from lake import Lake
 from local_aws import LocalAws
+from local_aws.testing import GlueBench
 
 SCRIPTS = Path(__file__).parent / "scripts"
 BOOKMARKED = {"--job-bookmark-option": "job-bookmark-enable"}

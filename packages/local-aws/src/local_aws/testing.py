@@ -1,19 +1,20 @@
-"""Uploads scripts, starts Glue jobs and waits for them, over HTTP as any client does. Not a test module."""
+"""For tests of Glue jobs: uploads scripts, starts jobs and waits for them, over HTTP as any client does."""
 
 from __future__ import annotations
 
+import textwrap
 import time
 from typing import Any
 
 import psutil
 
-from local_aws import LocalAws
+from local_aws.server import LocalAws
 
 FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT")
 
 
 class GlueBench:
-    """A pair of buckets and a job that reads the one and writes the other, set apart by `name`."""
+    """A pair of buckets and the jobs of one test module, set apart by `name`."""
 
     def __init__(self, aws: LocalAws, name: str) -> None:
         self.glue: Any = aws.client("glue")
@@ -25,9 +26,9 @@ class GlueBench:
                 Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
             )
 
-    def create_job(self, name: str, script: str, arguments: dict[str, str]) -> None:
+    def create_job(self, name: str, script: str, arguments: dict[str, str] | None = None, **job: Any) -> None:
         """Create a job; its script is uploaded as scripts/<name>.py."""
-        self.s3.put_object(Bucket=self.target, Key=f"scripts/{name}.py", Body=script.encode())
+        self.upload_script(name, script)
         self.glue.create_job(
             Name=name,
             Role="arn:aws:iam::000000000000:role/glue",
@@ -37,12 +38,18 @@ class GlueBench:
                 "--SOURCE_BUCKET": self.source,
                 "--TARGET_BUCKET": self.target,
                 "--custom-logGroup-prefix": f"/aws-glue/jobs/{name}",
-                **arguments,
+                **(arguments or {}),
             },
+            **job,
+        )
+
+    def upload_script(self, name: str, script: str) -> None:
+        self.s3.put_object(
+            Bucket=self.target, Key=f"scripts/{name}.py", Body=textwrap.dedent(script).encode()
         )
 
     def start(self, job: str, **arguments: str) -> str:
-        """Start a run; `arguments` are given as ARGUMENT="value". Returns its id."""
+        """Start a run; `arguments` are given as ARGUMENT="value"."""
         names = {f"--{name}": value for name, value in arguments.items()}
         return str(self.glue.start_job_run(JobName=job, Arguments=names)["JobRunId"])
 
@@ -60,22 +67,27 @@ class GlueBench:
             time.sleep(0.05)
         raise AssertionError(f"{job} is still {run['JobRunState']} after {timeout} s")
 
-    def succeed(self, job: str) -> dict[str, Any]:
-        """Start a run that must succeed, and wait for its end."""
-        run = self.wait(job, self.start(job))
+    def run(self, job: str, **arguments: str) -> dict[str, Any]:
+        """Start a run and wait for its end."""
+        return self.wait(job, self.start(job, **arguments))
+
+    def succeed(self, job: str, **arguments: str) -> dict[str, Any]:
+        """Start a run that must succeed."""
+        run = self.run(job, **arguments)
         assert run["JobRunState"] == "SUCCEEDED", f"{run.get('ErrorMessage')}\n{self.output(job, run['Id'])}"
         return run
 
-    def output(self, job: str, run_id: str) -> list[str]:
+    def output(self, job: str, run_id: str, kind: str = "output", prefix: str | None = None) -> list[str]:
         """The run's log lines."""
+        group = f"{prefix or f'/aws-glue/jobs/{job}'}/{kind}"
         pages = self.logs.get_paginator("filter_log_events").paginate(
-            logGroupName=f"/aws-glue/jobs/{job}/output", logStreamNames=[run_id]
+            logGroupName=group, logStreamNames=[run_id]
         )
         return [event["message"] for page in pages for event in page["events"]]
 
-    def keys(self, bucket: str) -> list[str]:
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """The keys of a bucket."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     def read(self, bucket: str, key: str) -> bytes:
