@@ -333,12 +333,9 @@ def test_only_registered_partitions_are_seen_where_nothing_is_projected(lake: La
     [
         ({"type": "date", "range": "2025-01-01,NOW", "format": "yyyy-MM-dd"}, "2025-11-18"),
         ({"type": "enum", "values": "2025-11-18,other"}, "2025-11-18"),
-        ({"type": "injected"}, "2025-11-18"),
     ],
 )
-def test_dates_enumerations_and_injected_values_are_projected(
-    lake: Lake, settings: dict[str, str], value: str
-) -> None:
+def test_dates_and_enumerations_are_projected(lake: Lake, settings: dict[str, str], value: str) -> None:
     name = f"projected_{settings['type']}"
     for day in ("2025-11-18", "2019-01-01"):
         lake.put_parquet(f"{name}/by-day/{day}/part-0.parquet", {"n": pa.array([1])})
@@ -348,6 +345,68 @@ def test_dates_enumerations_and_injected_values_are_projected(
     lake.create_table(name, {"n": "bigint"}, partitions={"day": "string"}, parameters=parameters)
 
     assert lake.rows(f"SELECT day FROM {name} WHERE day > '2020'") == [(value,)]
+
+
+@pytest.fixture(scope="module")
+def injected(lake: Lake) -> str:
+    """A table whose days a query has to name, and whose hours it may name."""
+    for day, hour in (("17", "05"), ("18", "05"), ("18", "06")):
+        lake.put_parquet(f"injected/day={day}/hour={hour}/part-0.parquet", {"n": pa.array([int(day)])})
+    parameters = {
+        "projection.enabled": "true",
+        "projection.day.type": "injected",
+        "projection.hour.type": "integer",
+        "projection.hour.range": "0,23",
+        "projection.hour.digits": "2",
+    }
+    keys = {"day": "string", "hour": "int"}
+    lake.create_table("injected", {"n": "bigint"}, partitions=keys, parameters=parameters)
+    lake.create_table(
+        "injected_int",
+        {"n": "bigint"},
+        partitions={"day": "int", "hour": "int"},
+        parameters=parameters,
+        location=f"s3://{lake.bucket}/injected/",
+    )
+    return "injected"
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("day = '18'", 2),
+        ("'18' = day AND hour = 6", 1),
+        ("day IN ('17', '18') AND (hour < 6 OR n > 17)", 3),
+        ("(day = '17')", 1),
+        ("day = '19'", 0),
+        ("day = concat('1', '8')", 2),
+    ],
+)
+def test_injected_values_are_those_that_the_query_names(
+    lake: Lake, injected: str, condition: str, rows: int
+) -> None:
+    assert lake.rows(f"SELECT count(*) FROM {injected} WHERE {condition}") == [(str(rows),)]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "WHERE hour = 5",
+        "WHERE day > '17'",
+        "WHERE day = '18' OR hour = 5",
+        "WHERE day = '18' AND day <> '17'",
+        "WHERE day IN (SELECT '18')",
+        "WHERE day LIKE '18'",
+    ],
+)
+def test_a_query_that_does_not_name_injected_values_is_refused(lake: Lake, injected: str, rest: str) -> None:
+    error = lake.error(f"SELECT count(*) FROM {injected} {rest}")
+    assert "CONSTRAINT_VIOLATION: For the injected projected partition column day, the WHERE clause" in error
+
+
+def test_only_a_string_can_be_injected(lake: Lake, injected: str) -> None:
+    assert "only columns of type string" in lake.error(f"SELECT n FROM {injected}_int WHERE day = 18")
 
 
 def test_a_partition_key_without_projection_is_an_error(lake: Lake) -> None:

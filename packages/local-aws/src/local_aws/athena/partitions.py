@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
+from sqlglot import exp
+
 from local_aws.athena.catalog import Column, Table
 from local_aws.athena.errors import QueryFailed
 
@@ -44,6 +46,47 @@ class Location:
 def is_projected(table: Table) -> bool:
     """Whether partition projection, not the catalog's partition list, says what partitions there are."""
     return table.parameters.get("projection.enabled", "").lower() == "true" and bool(table.partition_keys)
+
+
+def check_injected(table: Table, conditions: Iterable[exp.Expr]) -> None:
+    """Refuse a query that does not name the values of each injected partition column.
+
+    `conditions` are those that AND joins in the WHERE of the SELECT that names the table. Athena also sees
+    conditions outside of it, where the table is named in a subquery or a view: here they do not count, so such
+    a query is refused and not answered from all partitions.
+
+    Raises QueryFailed, in Athena's words ("Dynamic ID partitioning" in its user guide).
+    """
+    parts = list(conditions)
+    for key in table.partition_keys:
+        if table.parameters.get(f"projection.{key.name}.type", "").strip().lower() != "injected":
+            continue
+        if key.type.lower() != "string":
+            raise QueryFailed(
+                "INVALID_TABLE_PROPERTY",
+                f"projection.{key.name}.type is injected, which only columns of type string can be: "
+                f"{key.name} is {key.type}",
+            )
+        about_key = [part for part in parts if any(c.name == key.name for c in part.find_all(exp.Column))]
+        if not about_key or not all(_is_static_equality(part) for part in about_key):
+            raise QueryFailed(
+                "CONSTRAINT_VIOLATION",
+                f"For the injected projected partition column {key.name}, the WHERE clause must contain only "
+                "static equality conditions, and at least one such condition must be present.",
+            )
+
+
+def _is_static_equality(condition: exp.Expr) -> bool:
+    """Whether it is `column = value` or `column IN (values)`, of values that need no reading."""
+    if isinstance(condition, exp.EQ):
+        column, values = condition.this, [condition.expression]
+        if not isinstance(column, exp.Column):
+            column, values = condition.expression, [condition.this]
+    elif isinstance(condition, exp.In):
+        column, values = condition.this, condition.expressions
+    else:
+        return False
+    return isinstance(column, exp.Column) and not any(value.find(exp.Column) for value in values)
 
 
 def is_hidden(relative_key: str) -> bool:
@@ -103,8 +146,8 @@ def _value_check(table: Table, key: Column) -> Callable[[str], str | None]:
     def setting(name: str) -> str | None:
         return table.parameters.get(f"projection.{key.name}.{name}")
 
-    kind = setting("type")
-    needed = {"integer": "range", "enum": "values", "date": "range"}.get(kind or "")
+    kind = (setting("type") or "").strip().lower()
+    needed = {"integer": "range", "enum": "values", "date": "range"}.get(kind)
     if needed and setting(needed) is None:
         raise QueryFailed("INVALID_TABLE_PROPERTY", f"projection.{key.name}.{needed} is missing")
     if kind == "integer":
@@ -116,7 +159,7 @@ def _value_check(table: Table, key: Column) -> Callable[[str], str | None]:
         return _date_check(setting("range") or "", setting("format") or "yyyy-MM-dd")
     if kind == "injected":
         return lambda text: text
-    raise QueryFailed("INVALID_TABLE_PROPERTY", f"projection.{key.name}.type is '{kind}'")
+    raise QueryFailed("INVALID_TABLE_PROPERTY", f"projection.{key.name}.type is '{setting('type')}'")
 
 
 def _integer_check(bounds: str, digits: str | None, interval: str | None) -> Callable[[str], str | None]:

@@ -63,6 +63,8 @@ class Scanner:
         Raises QueryFailed when its table cannot be read.
         """
         table = reference.table
+        if partitions.is_projected(table):
+            partitions.check_injected(table, reference.partition_predicates)
         placed = self._prune(reference, self._placed_objects(table))
         items = [item for _, item in placed]
         files = self.store.fetch(items)
