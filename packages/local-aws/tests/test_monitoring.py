@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -60,3 +61,22 @@ def test_lines_that_match_give_their_field_or_a_constant() -> None:
 
 def test_lines_that_are_no_json_objects_give_nothing() -> None:
     assert values("{ $.layer = * }", "1", "layer", "{layer: bronze}", "[1]", '{"layer": "x"', "") == []
+
+
+def test_log_events_are_found_by_the_beginning_of_their_streams_name(aws: LocalAws) -> None:
+    logs, group = aws.client("logs"), "monitoring-streams"
+    logs.create_log_group(logGroupName=group)
+    for stream in ("jr_1", "jr_1-driver", "jr_2"):
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        event = {"timestamp": int(time.time() * 1000), "message": stream}
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+
+    def found(**request: Any) -> list[str]:
+        events = logs.filter_log_events(logGroupName=group, **request)["events"]
+        return sorted(event["message"] for event in events)
+
+    assert found(logStreamNamePrefix="jr_1") == ["jr_1", "jr_1-driver"]
+    assert found(logStreamNamePrefix="jr_3") == []
+    assert found() == ["jr_1", "jr_1-driver", "jr_2"]
+    with pytest.raises(ClientError, match="InvalidParameter"):
+        found(logStreamNamePrefix="jr_1", logStreamNames=["jr_1"])

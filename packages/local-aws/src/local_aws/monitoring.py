@@ -1,7 +1,8 @@
 """CloudWatch's metric filters, and alarms about silence, which MiniStack stores but does not act upon.
 
 Of filter patterns only JSON conditions are read: `{ $.field = value }`, several joined by `&&`, with `*` for
-any value. Alarms that treat missing data as breaching go off without a datapoint, as AWS's do.
+any value. Alarms that treat missing data as breaching go off without a datapoint, as AWS's do. And
+FilterLogEvents heeds logStreamNamePrefix.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class UnknownFilterPattern(ValueError):
 def install() -> None:
     """Patch MiniStack in this process. Raises AttributeError when an upgrade has moved the ground."""
     put_log_events, put_metric_filter = cloudwatch_logs._put_log_events, cloudwatch_logs._put_metric_filter
-    evaluate_alarm = cloudwatch._evaluate_alarm
+    evaluate_alarm, filter_log_events = cloudwatch._evaluate_alarm, cloudwatch_logs._filter_log_events
 
     def put(data: dict[str, Any]) -> Any:
         answer = put_log_events(data)
@@ -47,6 +48,17 @@ def install() -> None:
             return responses.error_response_json("InvalidParameterException", str(error), 400)
         return put_metric_filter(data)
 
+    def filter_events(data: dict[str, Any]) -> Any:
+        prefix = data.get("logStreamNamePrefix")
+        if prefix and data.get("logStreamNames"):
+            reason = "logStreamNamePrefix and logStreamNames cannot be given together"
+            return responses.error_response_json("InvalidParameterException", reason, 400)
+        group = cloudwatch_logs._log_groups.get(cloudwatch_logs._resolve_log_group_name(data))
+        if prefix and group:
+            names = [name for name in group["streams"] if name.startswith(prefix)]
+            data = {**data, "logStreamNames": names or [prefix]}  # MiniStack takes none for all
+        return filter_log_events(data)
+
     def evaluate(alarm: dict[str, Any]) -> None:
         if alarm.get("TreatMissingData") == "breaching" and not _has_datapoint(alarm):
             _sound(alarm)
@@ -55,6 +67,7 @@ def install() -> None:
 
     cloudwatch_logs._put_log_events = put
     cloudwatch_logs._put_metric_filter = put_filter
+    cloudwatch_logs._filter_log_events = filter_events
     cloudwatch._evaluate_alarm = evaluate
     threading.Thread(target=_watch, name="alarms", daemon=True).start()
 
