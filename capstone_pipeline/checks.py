@@ -65,7 +65,7 @@ def _no_gold_data(aws: Connection, stack: StackOutputs, runs: list[dict[str, Any
             f"{latest['JobRunState']}: {latest.get('ErrorMessage') or 'Glue gave no reason'}",
             f"correct the cause and run it again; its log:\n"
             f"  aws logs filter-log-events --log-group-name {stack.output_log_group} \\\n"
-            f"    --log-stream-names {latest['Id']} --region {region} \\\n"
+            f"    --log-stream-name-prefix {latest['Id']} --region {region} \\\n"
             "    --query 'events[].message' --output text\n"
             f"  {start}",
         )

@@ -44,7 +44,8 @@ from capstone_pipeline.stack import Connection, StackOutputs
 
 GLUE_VERSION = "5.1"
 WORKER_TYPE = "G.1X"
-MAX_WORKERS = 10
+WORKERS = 3
+"""The driver's and two more: a run over one or two new files has no use for others."""
 TIMEOUT_MINUTES = 60
 RUN_STEPS = ("bronze", "silver", "gold")
 """What a run goes through, as its summary lines name it."""
@@ -158,14 +159,19 @@ class JobChange(Shown):
         return text_line(line) + facts_table(self.settings.items())
 
 
-def job_definition(stack: StackOutputs, max_rejected_percent: float | None = None) -> dict[str, Any]:
+def job_definition(
+    stack: StackOutputs, max_rejected_percent: float | None = None, workers: int = WORKERS
+) -> dict[str, Any]:
     """The job as Glue's CreateJob takes it, without its name.
 
-    Auto scaling takes as many workers as a run can use, up to `MAX_WORKERS`; one run at a time, because two
-    runs would read the same new files; a bookmark, so that a run reads only files that no run has read.
+    Auto scaling takes as many workers as a run can use, up to `workers`; one run at a time, because two
+    runs would read the same new files; a bookmark, so that a run reads only files that no run has read. No
+    job metrics (`--enable-metrics`): nothing here reads them, and CloudWatch may bill them as custom ones.
 
     Parameters
     ----------
+    workers
+        At most so many, the driver's among them; Glue asks for two at least.
     max_rejected_percent
         A run fails when more than this share of its lines is rejected: they are in quarantine by then, and
         nothing is committed. None: no run fails for that.
@@ -173,8 +179,13 @@ def job_definition(stack: StackOutputs, max_rejected_percent: float | None = Non
     Raises
     ------
     InvalidSetting
-        When it is not a percentage.
+        When that is not a percentage, or there are fewer than two workers.
     """
+    if workers < 2:
+        raise InvalidSetting(
+            f"workers is {workers}, but Glue needs one for the driver and one for the work.",
+            "give 2 or more; 3 are enough for a run every five minutes.",
+        )
     if max_rejected_percent is not None and not 0 <= max_rejected_percent <= 100:
         raise InvalidSetting(
             f"max_rejected_percent is {max_rejected_percent}, which is no percentage.",
@@ -189,7 +200,7 @@ def job_definition(stack: StackOutputs, max_rejected_percent: float | None = Non
         "Command": {"Name": "glueetl", "ScriptLocation": stack.script_location, "PythonVersion": "3"},
         "GlueVersion": GLUE_VERSION,
         "WorkerType": WORKER_TYPE,
-        "NumberOfWorkers": MAX_WORKERS,
+        "NumberOfWorkers": workers,
         "Timeout": TIMEOUT_MINUTES,
         "MaxRetries": 0,
         "ExecutionProperty": {"MaxConcurrentRuns": 1},
@@ -197,7 +208,6 @@ def job_definition(stack: StackOutputs, max_rejected_percent: float | None = Non
             "--job-language": "python",
             "--job-bookmark-option": "job-bookmark-enable",
             "--enable-auto-scaling": "true",
-            "--enable-metrics": "true",
             "--custom-logGroup-prefix": stack.job_log_group_prefix,
             "--SOURCE_BUCKET": stack.source_bucket_name,
             "--ANALYTICS_BUCKET": stack.analytics_bucket_name,
@@ -207,14 +217,17 @@ def job_definition(stack: StackOutputs, max_rejected_percent: float | None = Non
 
 
 def create_or_update_job(
-    aws: Connection, stack: StackOutputs, max_rejected_percent: float | None = None
+    aws: Connection,
+    stack: StackOutputs,
+    max_rejected_percent: float | None = None,
+    workers: int = WORKERS,
 ) -> JobChange:
     """Make the Glue job what `job_definition` says, and tell what had to be done for it.
 
     The definition belongs to the pipeline as a whole: an argument that somebody added by hand is taken away
-    again, and the change is reported. `max_rejected_percent` is that of `job_definition`.
+    again, and the change is reported. The other parameters are those of `job_definition`.
     """
-    name, wanted = stack.glue_job_name, job_definition(stack, max_rejected_percent)
+    name, wanted = stack.glue_job_name, job_definition(stack, max_rejected_percent, workers)
     settings = _flat(wanted)
     with own_errors(f"creating or updating job {name}"):
         glue = aws.client("glue")
@@ -383,7 +396,7 @@ def wait_for_job_run(
         started=status["StartedOn"],
         seconds=elapsed,
         summary=log.complete_summary(),
-        log_location=f"log group {stack.output_log_group}, stream {run.run_id}",
+        log_location=f"log group {stack.output_log_group}, the streams that begin with {run.run_id}",
     )
 
 
@@ -417,29 +430,25 @@ def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:
 
 
 class _RunLog:
-    """What one run has printed so far; reads only what is new since the last time."""
+    """What one run has printed so far.
+
+    Its streams are found by how their names begin: Glue names them after the run, but not all just so.
+    """
 
     def __init__(self, aws: Connection, stack: StackOutputs, run_id: str) -> None:
         self._logs = aws.client("logs")
-        self._group, self._stream = stack.output_log_group, run_id
-        self._token: str | None = None
-        self._summary: dict[str, dict[str, Any]] = {}
+        self._group, self._run_id = stack.output_log_group, run_id
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """The summary lines printed so far, parsed; empty while there is no log."""
-        with own_errors(f"reading log group {self._group}, stream {self._stream}"):
-            while True:
-                where = {"nextToken": self._token} if self._token else {"startFromHead": True}
-                try:
-                    page = self._logs.get_log_events(
-                        logGroupName=self._group, logStreamName=self._stream, **where
-                    )
-                except self._logs.exceptions.ResourceNotFoundException:
-                    return self._summary
-                self._summary |= parse_summary([event["message"] for event in page["events"]])
-                if page["nextForwardToken"] == self._token or not page["events"]:
-                    return self._summary
-                self._token = page["nextForwardToken"]
+        with own_errors(f"reading log group {self._group}, the streams of {self._run_id}"):
+            pages = self._logs.get_paginator("filter_log_events").paginate(
+                logGroupName=self._group, logStreamNamePrefix=self._run_id, filterPattern='"layer"'
+            )
+            try:
+                return parse_summary([event["message"] for page in pages for event in page["events"]])
+            except self._logs.exceptions.ResourceNotFoundException:
+                return {}
 
     def complete_summary(self) -> dict[str, dict[str, Any]]:
         """The summary of a run that has ended; CloudWatch may show its last lines a little later."""
@@ -488,9 +497,9 @@ def _run_failed(aws: Connection, stack: StackOutputs, run: JobRun, status: dict[
         "read what the script printed, correct the cause and run again; a failed run leaves its files to the "
         "next one.\n"
         f"  aws logs filter-log-events --log-group-name {stack.output_log_group} \\\n"
-        f"    --log-stream-names {run.run_id} --region {aws.region} --query 'events[].message' "
+        f"    --log-stream-name-prefix {run.run_id} --region {aws.region} --query 'events[].message' "
         "--output text\n"
-        f"Spark's own log is in {stack.error_log_group}, same stream.",
+        f"Spark's own log is in {stack.error_log_group}, in streams of the same names.",
     )
 
 

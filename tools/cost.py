@@ -16,7 +16,6 @@ from pathlib import Path
 
 from benchmarks.results import RESULTS, load
 from capstone_pipeline.errors import PipelineError
-from capstone_pipeline.job import MAX_WORKERS
 from tools.markdown import markdown_table
 
 # --- Prices -------------------------------------------------------------------------------------------------
@@ -74,6 +73,7 @@ LAMBDA_GB = 1
 RAW_DAYS, OLD_VERSION_DAYS = 30, 7
 """As in the template: how long raw objects stay, and versions that were replaced or deleted."""
 
+MAX_WORKERS = 10
 EXECUTORS = MAX_WORKERS - 1
 HOURS = 4
 """Into which the events of a run fall, most of them into one."""

@@ -108,7 +108,7 @@ def test_gold_without_data_is_traced_to_the_first_step_that_is_missing(
     trouble = empty.trouble()
     assert "ended as FAILED: ValueError: no such column: prise" in trouble.what
     assert f"--log-group-name /aws-glue/jobs/{job}/output" in trouble.next_step
-    assert f"--log-stream-names {run}" in trouble.next_step
+    assert f"--log-stream-name-prefix {run}" in trouble.next_step
 
     empty.script("print('nothing accepted')")
     empty.wait(empty.run())
