@@ -161,15 +161,22 @@ def ask(aws: Connection, stack: StackOutputs, sql: str, title: str) -> pd.DataFr
     return _read(aws, stack, Query(0, title, "", sql))
 
 
-def partition_filter(days: Iterable[date]) -> str:
-    """A condition that lets Athena look at few partitions: the years, months and days that occur."""
+def partition_filter(days: Iterable[date], injected: bool = False) -> str:
+    """A condition that lets Athena look at few partitions: the years, months and days that occur.
+
+    injected: for bronze.events, whose years, months and days are strings that every query has to name.
+    """
     occurring = set(days)
-    if not occurring:
+    if not occurring and not injected:
         return "false"
-    return " AND ".join(
-        f"{part} IN ({', '.join(str(value) for value in sorted({getattr(day, part) for day in occurring}))})"
-        for part in ("year", "month", "day")
-    )
+    conditions = []
+    for part, text in (("year", "%Y"), ("month", "%m"), ("day", "%d")):
+        if injected:
+            values = sorted(f"'{day:{text}}'" for day in occurring) or ["''"]
+        else:
+            values = [str(value) for value in sorted(getattr(day, part) for day in occurring)]
+        conditions.append(f"{part} IN ({', '.join(dict.fromkeys(values))})")
+    return " AND ".join(conditions)
 
 
 def _read(aws: Connection, stack: StackOutputs, query: Query) -> pd.DataFrame:
@@ -218,6 +225,7 @@ def _advice(reason: str, what: str = "the query in queries.sql") -> str:
         return (
             "let the query read less and run the cell again: ask gold before silver, silver before bronze, "
             "and where a table has the columns year, month and day, compare each of them with a number "
-            "(year = 2025 AND month = 11 AND day = 18), so that Athena opens the folders of those days only."
+            "(year = 2025 AND month = 11 AND day = 18; in bronze.events with a text, '2025', '11', '18'), so "
+            "that Athena opens the folders of those days only."
         )
     return f"correct {what} and run the cell again."

@@ -39,9 +39,11 @@ class Shop(Shown):
         places["queries.sql"] = self.stack.queries_location
         return job.upload_files(self.aws, places, PROJECT)
 
-    def set_up_job(self, max_rejected_percent: float | None = None) -> job.JobChange:
+    def set_up_job(
+        self, max_rejected_percent: float | None = None, workers: int = job.WORKERS
+    ) -> job.JobChange:
         """Create the Glue job, or update it: `job.create_or_update_job`."""
-        return job.create_or_update_job(self.aws, self.stack, max_rejected_percent)
+        return job.create_or_update_job(self.aws, self.stack, max_rejected_percent, workers)
 
     def run(
         self,

@@ -243,7 +243,8 @@ def _ask_layers(shop: Shop, days: set[date]) -> tuple[pd.DataFrame, pd.DataFrame
     """Accepted lines by object, rejected ones by object and reason, events by object and minute."""
     (bronze, silver, _), where = shop.stack.database_names, partition_filter(days)
     accepted = shop.ask(
-        f"SELECT source_file, count(*) AS accepted FROM {bronze}.events WHERE {where} GROUP BY source_file",
+        f"SELECT source_file, count(*) AS accepted FROM {bronze}.events "
+        f"WHERE {partition_filter(days, injected=True)} GROUP BY source_file",
         "accepted lines by object",
     )
     rejects = shop.ask(

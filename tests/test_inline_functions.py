@@ -9,6 +9,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -207,7 +208,7 @@ class Versions:
 
     def __init__(self, **buckets: int) -> None:
         self.buckets = {name: [f"v{number}" for number in range(count)] for name, count in buckets.items()}
-        self.locked = False
+        self.error = ""
 
     def list_object_versions(self, Bucket: str) -> dict[str, Any]:
         if Bucket not in self.buckets:
@@ -218,21 +219,22 @@ class Versions:
     def delete_objects(self, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
         doomed = {version["VersionId"] for version in Delete["Objects"]}
         assert len(doomed) <= 1000
-        if self.locked:
-            return {"Errors": [{"Key": "k", "Message": "Access Denied"}]}
+        if self.error:
+            return {"Errors": [{"Key": "k", "Code": self.error, "Message": "Access Denied"}]}
         self.buckets[Bucket] = [version for version in self.buckets[Bucket] if version not in doomed]
         return {}
 
 
 class CleanupRun:
-    """The clean-up function with its stand-ins, and the answer that it gave to CloudFormation."""
+    """The clean-up function with its stand-ins, its answers to CloudFormation, and whom it invoked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, s3: Versions) -> None:
         self.s3 = s3
         self.stack_status = "DELETE_IN_PROGRESS"
         self.milliseconds_left = 900_000
         self.answers: list[SimpleNamespace] = []
-        clients = {"s3": s3, "cloudformation": self}
+        self.invoked: list[dict[str, Any]] = []
+        clients = {"s3": s3, "cloudformation": self, "lambda": self}
         monkeypatch.setattr(boto3, "client", lambda service, **_: clients[service])
         monkeypatch.setattr(cfnresponse, "send", self._record)
         self.module = template.inline_module("CleanupFunction")
@@ -242,6 +244,10 @@ class CleanupRun:
         if self.stack_status == "unknown":
             raise refusal("AccessDenied", "DescribeStacks")
         return {"Stacks": [{"StackStatus": self.stack_status}]}
+
+    def invoke(self, FunctionName: str, InvocationType: str, Payload: str) -> None:
+        assert (FunctionName, InvocationType) == ("cleanup", "Event")
+        self.invoked.append(json.loads(Payload))
 
     def _record(
         self, event: Any, context: Any, status: str, data: Any, identity: str, reason: str | None = None
@@ -256,13 +262,19 @@ class CleanupRun:
             "ResourceProperties": {"BucketNames": ["raw", "lake"]},
             **more,
         }
-        context = SimpleNamespace(
-            log_stream_name="stream", get_remaining_time_in_millis=lambda: self.milliseconds_left
-        )
         self.answers.clear()
-        self.module.handler(event, context)
+        self.handle(event)
         (answer,) = self.answers
         return answer
+
+    def handle(self, event: dict[str, Any]) -> None:
+        """One invocation."""
+        context = SimpleNamespace(
+            function_name="cleanup",
+            log_stream_name="stream",
+            get_remaining_time_in_millis=lambda: self.milliseconds_left,
+        )
+        self.module.handler(event, context)
 
 
 @pytest.fixture
@@ -304,20 +316,46 @@ def test_a_bucket_that_is_gone_is_no_reason_to_fail(cleanup: CleanupRun) -> None
 
 
 def test_an_object_that_cannot_be_deleted_fails_the_deletion_with_its_name(cleanup: CleanupRun) -> None:
-    cleanup.s3.locked = True
+    cleanup.s3.error = "AccessDenied"
     answer = cleanup.request("Delete")
     assert answer.status == "FAILED"
     assert "cannot delete s3://raw/k: Access Denied" in answer.reason
 
 
-def test_when_time_runs_out_the_answer_says_to_delete_again_and_that_goes_on(cleanup: CleanupRun) -> None:
-    cleanup.milliseconds_left = 100_000
-    answer = cleanup.request("Delete")
-    assert answer.status == "FAILED"
-    assert "raw: 1000 versions deleted, some are left: delete the stack again" in answer.reason
-    cleanup.milliseconds_left = 900_000
+def test_what_s3_is_too_busy_for_is_asked_for_again(
+    cleanup: CleanupRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleanup.s3.error = "SlowDown"
+    monkeypatch.setattr(cleanup.module.time, "sleep", lambda _: setattr(cleanup.s3, "error", ""))
     assert cleanup.request("Delete").status == "SUCCESS"
     assert cleanup.s3.buckets == {"raw": [], "lake": []}
+
+
+def test_when_time_runs_out_another_invocation_goes_on_and_the_last_one_answers(cleanup: CleanupRun) -> None:
+    cleanup.milliseconds_left = 100_000
+    request = {"RequestType": "Delete", "StackId": STACK_ID, "ResponseURL": "https://answer.here"}
+    cleanup.invoked = [{**request, "ResourceProperties": {"BucketNames": ["raw", "lake"]}}]
+    invocations = 0
+    while cleanup.invoked:
+        assert not cleanup.answers
+        cleanup.handle(cleanup.invoked.pop())
+        invocations += 1
+    (answer,) = cleanup.answers
+    assert answer.status == "SUCCESS"
+    assert invocations == 5  # raw takes three, lake one, and the last one finds nothing
+    assert cleanup.s3.buckets == {"raw": [], "lake": []}
+
+
+def test_before_cloudformation_stops_waiting_the_answer_says_to_delete_again_and_that_goes_on(
+    cleanup: CleanupRun,
+) -> None:
+    cleanup.milliseconds_left = 100_000
+    answer = cleanup.request("Delete", GiveUpAt=time.time() - 1)
+    assert answer.status == "FAILED"
+    assert "raw is not empty yet: delete the stack again, which goes on" in answer.reason
+    assert (len(cleanup.s3.buckets["raw"]), cleanup.invoked) == (1501, [])
+    cleanup.milliseconds_left = 900_000
+    assert cleanup.request("Delete").status == "SUCCESS"
 
 
 def test_when_the_stack_cannot_be_asked_the_data_stays_and_an_answer_is_given(cleanup: CleanupRun) -> None:

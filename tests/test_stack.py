@@ -104,7 +104,7 @@ def test_partition_templates_keep_their_placeholders(stack: Stack) -> None:
     table = stack.client("glue").get_table(DatabaseName="bronze_tpl_main", Name="events")["Table"]
     assert table["Parameters"]["storage.location.template"] == (
         f"{stack.outputs['AnalyticsDataLocation']}bronze/events/"
-        "year=${year}/month=${month}/day=${day}/hour=${hour}/minute=${minute}"
+        "year=${year}/month=${month}/day=${day}/hour=${hour}/minute=${minute}/"
     )
 
 

@@ -35,4 +35,4 @@ def dollars(dpu_seconds: float) -> Decimal:
 
 def expected_dollars() -> Decimal:
     """What an acceptance costs at most: its runs, with all workers all the time. All else is cents."""
-    return dollars(_RUNS * _MINUTES_A_RUN * 60 * job.MAX_WORKERS)
+    return dollars(_RUNS * _MINUTES_A_RUN * 60 * job.WORKERS)

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -28,7 +29,7 @@ from botocore.exceptions import ClientError
 from capstone_pipeline import job, report
 from capstone_pipeline.accept import deliveries
 from capstone_pipeline.accept.site import ROOT, Site, put_up
-from capstone_pipeline.answers import ask, read_queries, run_query
+from capstone_pipeline.answers import ask, partition_filter, read_queries, run_query
 from capstone_pipeline.errors import PipelineError, error_code, own_errors
 from capstone_pipeline.stack import StackOutputs
 
@@ -250,14 +251,14 @@ class Scenario:
         """What bronze holds then: accepted and rejected lines by key, lines by the reason of rejection."""
         assert self.watched_run
         database = self.stack.bronze_database_name
-        days = "year = 2025 AND month = 11 AND day IN (18, 19)"
+        days = (date(2025, 11, 18), date(2025, 11, 19))
         accepted = (
             f"SELECT source_file, count(*) AS line_count FROM {database}.events "
-            f"WHERE {days} AND hour IN (0, 14) GROUP BY source_file"
+            f"WHERE {partition_filter(days, injected=True)} AND hour IN (0, 14) GROUP BY source_file"
         )
         rejected = (
             f"SELECT source_file, reason, count(*) AS line_count FROM {database}.events_rejected "
-            f"WHERE {days} GROUP BY source_file, reason"
+            f"WHERE {partition_filter(days)} GROUP BY source_file, reason"
         )
         counts: dict[str, list[int]] = {}
         reasons = Counter[str]()

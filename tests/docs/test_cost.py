@@ -14,7 +14,7 @@ from tests import template
 from tests.docs.commands import ROOT
 from tools import cost
 from tools.__main__ import main
-from tools.cost import MAX_WORKERS, PRICES, Measurements, MeasurementsMissing
+from tools.cost import PRICES, Measurements, MeasurementsMissing
 
 ROUND = Measurements(
     machine="a calculator",

@@ -13,7 +13,7 @@ import pytest
 
 from local_aws import LocalAws, running_server
 from tests import template
-from tests.infrastructure.stacks import Stack, create, fill
+from tests.infrastructure.stacks import Stack, create, fill, limited_cleanup
 
 ID = "enforced-1"
 
@@ -37,7 +37,7 @@ def without(*resource_types: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def stack(strict_aws: LocalAws) -> Stack:
     """Without the bucket policies: they ask for TLS, which the embedded AWS has not."""
-    return create(strict_aws, ID, json.dumps(without("AWS::S3::BucketPolicy")))
+    return create(strict_aws, ID, limited_cleanup(without("AWS::S3::BucketPolicy")))
 
 
 def test_the_roles_suffice_to_generate_events_and_to_empty_the_buckets(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.infrastructure.stacks import (
     create_operations,
     deployed,
     fill,
+    limited_cleanup,
 )
 
 OLDER = "fb28302"
@@ -83,6 +85,26 @@ def test_a_stack_with_data_goes_and_comes_again_beside_a_neighbour_that_keeps_it
             assert data(stack) != []
             stack.delete()
         assert data(neighbour) == kept != []
+
+
+def test_buckets_with_more_than_one_clean_up_can_delete_are_emptied_by_several(aws: LocalAws) -> None:
+    stack = create(aws, "many-1", limited_cleanup(template.content()))
+    fill(stack)
+    versions = len(data(stack))
+    assert versions > 12
+    stack.delete()
+    now = datetime.now(UTC)
+    counted = client(aws, "cloudwatch").get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName="Invocations",
+        Dimensions=[{"Name": "FunctionName", "Value": "capstone-bucket-cleanup-many-1"}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(minutes=1),
+        Period=3600,
+        Statistics=["Sum"],
+    )
+    # One for the creation; at most three versions in each of the others.
+    assert sum(point["Sum"] for point in counted["Datapoints"]) > 1 + versions / 3
 
 
 def test_the_operations_stack_comes_changes_and_goes_without_touching_the_other(aws: LocalAws) -> None:

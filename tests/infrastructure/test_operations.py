@@ -220,7 +220,8 @@ def test_a_failed_run_is_told_with_its_reason_and_its_log(
     told = watched.message_about("ended as")
     assert told.startswith(f'"Run {failed_run["Id"]} of Glue job capstone-etl-{ID} ended as FAILED: ')
     assert failed_run["ErrorMessage"] in told
-    assert f"group /aws-glue/jobs/capstone-etl-{ID}/output, stream {failed_run['Id']}" in told
+    log = f"group /aws-glue/jobs/capstone-etl-{ID}/output, the streams that begin with {failed_run['Id']}"
+    assert log in told
     assert watched.metric("RunsCompleted") == 1
 
 
@@ -231,6 +232,23 @@ def test_a_source_bucket_that_does_not_exist_is_named_by_the_failure(
         wait_for_job_run(watched.aws, watched.stack, JobRun(failed_run["Id"]), show=lambda _: None)
     assert NOWHERE in failure.value.what
     assert "aws logs filter-log-events" in failure.value.next_step
+
+
+def test_the_key_lets_eventbridge_encrypt_without_a_condition_which_would_lose_its_notices(
+    watched: Watched,
+) -> None:
+    key = watched.operations.client("cloudformation").describe_stack_resource(
+        StackName=watched.operations.name, LogicalResourceId="NoticeKey"
+    )["StackResourceDetail"]["PhysicalResourceId"]
+    policy = watched.aws.client("kms").get_key_policy(KeyId=key, PolicyName="default")
+    conditions = {
+        statement["Principal"].get("Service"): statement.get("Condition")
+        for statement in json.loads(policy["Policy"])["Statement"]
+    }
+    assert conditions["events.amazonaws.com"] is None
+    assert conditions["cloudwatch.amazonaws.com"] == {
+        "StringEquals": {"aws:SourceAccount": watched.aws.account}
+    }
 
 
 def test_whom_to_tell_is_subscribed(watched: Watched) -> None:

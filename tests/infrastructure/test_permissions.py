@@ -29,12 +29,14 @@ RAW = f"{EVENTS}/events/year=2025/month=11/day=18/hour=14/minute=20/events-20251
 
 # The neighbour's id begins like ours: what is narrowed by a prefix alone would let us in.
 NEIGHBOUR = f"{ID}0"
+GRADER = "111122223333"
 ROLES = {
     "GeneratorRole": "lambda.amazonaws.com",
     "CleanupRole": "lambda.amazonaws.com",
     "GlueRole": "glue.amazonaws.com",
     "SchedulerRole": "scheduler.amazonaws.com",
     "FilesRole": "events.amazonaws.com",
+    "GraderRole": GRADER,
 }
 
 
@@ -55,6 +57,7 @@ CLEANUP_DUTIES: list[Request] = [
         for key in (RAW, f"{LAKE}/queries/queries.sql")
         for action in ("s3:DeleteObject", "s3:DeleteObjectVersion")
     ),
+    ("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:capstone-bucket-cleanup-{ID}", {}),
     ("logs:CreateLogStream", f"{LOGS}:/aws/lambda/capstone-bucket-cleanup-{ID}:log-stream:x", {}),
     ("logs:PutLogEvents", f"{LOGS}:/aws/lambda/capstone-bucket-cleanup-{ID}:log-stream:x", {}),
 ]
@@ -89,7 +92,7 @@ GLUE_DUTIES: list[Request] = [
             ("s3:ListMultipartUploadParts", f"{LAKE}/{folder}/part-0.parquet", {}),
         )
     ),
-    # Glue's own: logs (--custom-logGroup-prefix, and its default), the bookmark, metrics.
+    # Glue's own: logs (--custom-logGroup-prefix, and its default), the bookmark.
     *(
         (action, f"{LOGS}:{group}:log-stream:jr_1", {})
         for group in (
@@ -101,11 +104,28 @@ GLUE_DUTIES: list[Request] = [
         for action in ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
     ),
     ("glue:GetJobBookmark", "*", {}),
-    ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Glue"}),
 ]
 SCHEDULER_DUTIES: list[Request] = [("glue:StartJobRun", JOB, {})]
 FILES_DUTIES: list[Request] = [
     ("glue:NotifyEvent", f"arn:aws:glue:{REGION}:{ACCOUNT}:workflow/capstone-new-files-{ID}", {})
+]
+CATALOG = f"arn:aws:glue:{REGION}:{ACCOUNT}"
+GRADER_DUTIES: list[Request] = [
+    *(("s3:ListBucket", LAKE, below(f"{folder}/")) for folder in ("bronze", "silver", "gold", "queries")),
+    *(
+        ("s3:GetObject", f"{LAKE}/{key}", {})
+        for key in (*(f"{table.location}/x.parquet" for table in TABLES.values()), "queries/queries.sql")
+    ),
+    *(
+        (action, f"{CATALOG}:{kind}/{layer}_perm_1{rest}", {})
+        for layer in ("bronze", "silver", "gold")
+        for action, kind, rest in (
+            ("glue:GetDatabase", "database", ""),
+            ("glue:GetTable", "table", "/events"),
+            ("glue:GetTables", "table", "/events"),
+        )
+    ),
+    ("glue:GetTables", f"{CATALOG}:catalog", {}),
 ]
 DUTIES = {
     "GeneratorRole": GENERATOR_DUTIES,
@@ -113,6 +133,7 @@ DUTIES = {
     "GlueRole": GLUE_DUTIES,
     "SchedulerRole": SCHEDULER_DUTIES,
     "FilesRole": FILES_DUTIES,
+    "GraderRole": GRADER_DUTIES,
 }
 
 # No role may do these, whatever else it may do.
@@ -142,11 +163,12 @@ NEVER: list[Request] = [
     ),
     ("logs:DeleteLogGroup", f"{LOGS}:/aws-glue/jobs/capstone-etl-{ID}/output:*", {}),
     ("logs:PutLogEvents", f"{LOGS}:/aws/lambda/anything-else:log-stream:x", {}),
-    ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Somewhere"}),
-    ("cloudwatch:PutMetricData", "*", {}),
+    ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Glue"}),
     ("glue:StartJobRun", f"{JOB}-other", {}),
     ("glue:ResetJobBookmark", JOB, {}),
     ("glue:UpdateJob", JOB, {}),
+    ("glue:GetTable", f"{CATALOG}:table/gold_other_perm_1/top_products", {}),
+    ("glue:GetDatabase", f"{CATALOG}:database/gold_perm_10", {}),
     ("glue:DeleteTable", f"arn:aws:glue:{REGION}:{ACCOUNT}:table/gold_perm_1/top_products", {}),
     ("athena:StartQueryExecution", f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/capstone-{ID}", {}),
     (
@@ -168,9 +190,20 @@ def deletes(request: Request) -> bool:
     return request[0] == "s3:DeleteObject" and request[1].startswith((f"{EVENTS}/", f"{LAKE}/"))
 
 
+def reads_a_layer(request: Request) -> bool:
+    """Whether something below bronze/, silver/ or gold/ is listed or read, as job and grader may."""
+    action, resource, context = request
+    path = context.get("s3:prefix", "") if action == "s3:ListBucket" else resource.removeprefix(f"{LAKE}/")
+    return (
+        action in ("s3:ListBucket", "s3:GetObject")
+        and resource.startswith(LAKE)
+        and path.startswith(("bronze/", "silver/", "gold/"))
+    )
+
+
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws) -> Iterator[Stack]:
-    with deployed(aws, ID, EtlSchedule="1440") as stack:
+    with deployed(aws, ID, EtlSchedule="1440", GraderAccountId=GRADER) as stack:
         operations = create_operations(aws, ID, FilesPerRun="12")
         yield stack
         operations.delete()
@@ -216,7 +249,10 @@ def test_a_role_may_do_nothing_outside_its_duties(
         request
         for other, duties in DUTIES.items()
         for request in duties
-        if other != role and request not in DUTIES[role] and not (role == "CleanupRole" and deletes(request))
+        if other != role
+        and request not in DUTIES[role]
+        and not (role == "CleanupRole" and deletes(request))
+        and not (role in ("GlueRole", "GraderRole") and reads_a_layer(request))
     ]
     allowed = [request for request in NEVER + others if decision(documents[role], request) != "ImplicitDeny"]
     assert allowed == []
@@ -235,7 +271,13 @@ def test_only_its_service_may_assume_a_role(stack: Stack, role: str) -> None:
     described = stack.client("iam").get_role(RoleName=physical_name(stack, role))["Role"]
     (statement,) = described["AssumeRolePolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
-    assert statement["Principal"] == {"Service": ROLES[role]}
+    assert statement["Principal"] == {"AWS" if role == "GraderRole" else "Service": ROLES[role]}
+
+
+def test_without_a_grader_there_is_no_role_for_one(aws: LocalAws) -> None:
+    with deployed(aws, "perm-2") as stack:
+        assert "GraderRole" not in stack.resources()
+        assert "GraderRoleArn" not in stack.outputs
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import fields
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,10 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import capstone_pipeline as pipeline
-from capstone_pipeline import Shop
+from capstone_pipeline import Connection, Shop, StackOutputs
+from capstone_pipeline.raw_objects import RawObject
 from capstone_pipeline.report import NotebookFailed, run_notebook
 from notebooks import validation
-from notebooks.recompute import Recomputed, recompute
+from notebooks.recompute import Recomputed, compute, query_rows, recompute
 from notebooks.validation import (
     Check,
     Figure,
@@ -166,6 +169,27 @@ def test_an_event_that_silver_holds_twice_is_found(shop: Shop, recomputed: Recom
     with changed(shop, "silver/events_cleaned/", first_row_twice):
         check = validation.check_events(shop, recomputed)
     assert next(figure for figure in check.figures if "twice" in figure.name).found == 1
+
+
+def test_two_events_of_one_millisecond_are_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Athena reads times in milliseconds; the answers here are those that it gives of a sound silver."""
+    arrived = datetime(2025, 11, 18, 0, 5, tzinfo=UTC)
+    item = RawObject("s3://raw/events/x.jsonl", arrived, arrived)
+    search = EVENT.replace("}", ',"search_query":"shoes"}')
+    lines = [search.replace("00:00Z", f"00:00.123{micros}Z") for micros in ("001", "999")]
+    database = compute([(item, "\n".join(lines).encode())])
+    database.execute(
+        "CREATE SCHEMA silver_database_name; CREATE TABLE silver_database_name.events_cleaned AS SELECT * "
+        "REPLACE (date_trunc('milliseconds', event_timestamp) AS event_timestamp), sources[1] AS source_file "
+        "FROM events"
+    )
+    monkeypatch.setattr(Shop, "ask", lambda shop, sql, title: query_rows(database, sql))
+    names = StackOutputs(**{field.name: field.name for field in fields(StackOutputs)})
+    recomputed = Recomputed(database, (item,), (), (), None, arrived)
+    shop = Shop(Connection(boto3.Session(), "", "", None), names)
+    check = validation.check_events(shop, recomputed)
+    assert {figure.name: figure.found for figure in check.figures}["events"] == 2
+    assert check.state == "passed", str(check)
 
 
 def test_raw_objects_that_came_after_the_last_run_are_left_out(shop: Shop, recomputed: Recomputed) -> None:

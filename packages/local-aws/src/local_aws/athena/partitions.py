@@ -52,8 +52,8 @@ def check_injected(table: Table, conditions: Iterable[exp.Expr]) -> None:
     """Refuse a query that does not name the values of each injected partition column.
 
     `conditions` are those that AND joins in the WHERE of the SELECT that names the table. Athena also sees
-    conditions outside of it, where the table is named in a subquery or a view: here they do not count, so such
-    a query is refused and not answered from all partitions.
+    conditions outside of it, where the table is named in a subquery or a view: here they do not count, so
+    such a query is refused and not answered from all partitions.
 
     Raises QueryFailed, in Athena's words ("Dynamic ID partitioning" in its user guide).
     """
