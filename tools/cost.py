@@ -2,20 +2,21 @@
 
 `python -m tools cost` prints it; `make docs` writes its tables into docs/BENCHMARKS_AND_COSTS.md. Bytes and
 seconds come from `benchmarks/results/`, and what could not be measured without an AWS account is an
-assumption in `ASSUMPTIONS` below, with its reason. Not a quote: prices change, and free tiers, discounts and
-taxes are left out.
+assumption in `ASSUMED` below. Each cost is a range: `LOW` and `HIGH` are the ends of what is not known. Not a
+quote: prices change, and free tiers, discounts and taxes are left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 from benchmarks.results import RESULTS, load
 from capstone_pipeline.errors import PipelineError
+from capstone_pipeline.job import WORKERS
 from tools.markdown import markdown_table
 
 # --- Prices -------------------------------------------------------------------------------------------------
@@ -69,44 +70,74 @@ DAYS = 30
 DELIVERY_MINUTES = 5
 DELIVERIES = DAYS * 24 * 60 // DELIVERY_MINUTES
 INTERVALS = {5: "every 5 minutes", 15: "every 15 minutes", 60: "every hour", 1440: "every day"}
-LAMBDA_GB = 1
+LAMBDA_MIB, MIB_OF_A_VCPU = 1024, 1769
+"""As in the template; and the memory that brings a whole vCPU (Lambda Developer Guide, "Memory")."""
+LAMBDA_GB = Decimal(LAMBDA_MIB) / 1024
 RAW_DAYS, OLD_VERSION_DAYS = 30, 7
 """As in the template: how long raw objects stay, and versions that were replaced or deleted."""
 
-MAX_WORKERS = 10
-EXECUTORS = MAX_WORKERS - 1
-HOURS = 4
-"""Into which the events of a run fall, most of them into one."""
-FILES_PER_OBJECT, FILES_PER_RUN = 2, HOURS + 2 + 8
-"""Files that are written: for each raw object events and rejects; for each run silver by the hour, cube and
-visitors, six tables of gold, index and note."""
-WRITE_REQUESTS_PER_FILE, READ_REQUESTS_PER_FILE = 20, 20
+EXECUTORS = WORKERS - 1
+FILES_PER_OBJECT = 2
+"""Bronze's: the events and the rejects of a raw object."""
 OBJECTS_PER_HOUR = 60 // DELIVERY_MINUTES
-FILES_READ, REQUESTS_PER_FILE_READ = HOURS * HOURS * OBJECTS_PER_HOUR + 2 * 12 * OBJECTS_PER_HOUR, 3
-"""By a run: those of silver in its hours, and on average half a day's of cube and visitors."""
 MONITORING = {"metric": 6, "alarm": 2, "key": 1}
 """What the optional operations stack has of each."""
-LOG_BYTES_PER_RUN = 2 * 2**20
 ASKED_PER_DAY = 24
 
-ASSUMPTIONS = (
-    "Seconds were measured on the machine named above, not on Glue. A Glue vCPU is a hyperthread, so one "
-    "G.1X worker (4 vCPU) is taken to do the work of a run in the seconds that this machine needs. A run has "
-    "one more worker for the driver. Seconds until Spark has started count for every run.",
-    f"A run over several objects spreads their work over one worker each, up to {EXECUTORS}. Glue does not "
-    "bill the time until a run starts.",
-    f"Each file written causes {WRITE_REQUESTS_PER_FILE} write and list requests (put, the committer's "
-    f"copy, listings) and {READ_REQUESTS_PER_FILE} others. A run reads {FILES_READ} files (silver of the "
-    "hours of its events, cube and visitors of the day) with "
-    f"{REQUESTS_PER_FILE_READ} requests each: rather more than the embedded S3 counts "
-    "(`make bench PARTS=history`).",
-    f"What Spark's committer moves stays as an old version for {OLD_VERSION_DAYS} days: everything written "
-    "is stored twice for that time.",
-    "A run reads the touched hours of silver. Later in a day there is more of it than when the seconds were "
-    "measured; that is left out.",
-    "Monitoring is the optional operations stack with its alarms.",
-    f"A run logs {LOG_BYTES_PER_RUN // 2**20} MB. Each of the five queries is asked {ASKED_PER_DAY} times a "
-    "day.",
+KINDS = {"LIST": "s3_write", "PUT": "s3_write", "GET": "s3_read", "HEAD": "s3_read", "DELETE": "free"}
+"""Of requests to S3, and by which price they go. A COPY counts as a PUT."""
+POINTS = {
+    "batch_1": "the first run of a lake",
+    "batch_288": "the last run of a day",
+    "day_30": "a run on day 30, raw objects not yet expired",
+}
+"""Of a run's requests: `benchmarks/results/requests.json` has the figures `<point>_<kind>`, such as
+batch_1_list, in the unit count; `<point>_waiting_seconds` may say for how long the run waits for S3."""
+REQUESTS_UNTIL_MEASURED = {
+    "batch_1": {"LIST": 230, "PUT": 63, "GET": 60, "HEAD": 240, "DELETE": 16},
+    "batch_288": {"LIST": 400, "PUT": 63, "GET": 700, "HEAD": 700, "DELETE": 16},
+    "day_30": {"LIST": 500, "PUT": 63, "GET": 700, "HEAD": 700, "DELETE": 16},
+}
+"""The first are the bounds of `make accept` (capstone_pipeline/accept/bounds.py), the others guesses."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is not known, at one end of its range."""
+
+    name: str
+    bootstrap_seconds: int
+    slower_by: Decimal
+    all_workers: bool
+    log_bytes: int
+    requests_at: str
+    written_twice: bool
+
+
+LOW = Case("low", 20, Decimal(1), False, 2**20, "batch_1", False)
+HIGH = Case("high", 40, Decimal("1.5"), True, 5 * 2**20, "day_30", True)
+CASES = (LOW, HIGH)
+
+KNOWN = (
+    "Every run on Glue starts a JVM anew. Its seconds are those of a cold run here without starting Spark, "
+    "for which Glue's bootstrap stands.",
+    "Glue bills each worker's seconds, for a minute at least. With auto scaling a run has the driver's "
+    "worker and those that it can use.",
+    "Lambda gives 1,024 MB six tenths of a vCPU: the generator takes 1.7 times as long as on a whole core.",
+    "Bytes are measured. So are the requests to S3, where benchmarks/results/requests.json says so.",
+)
+ASSUMED = (
+    f"Bootstrap takes {LOW.bootstrap_seconds} to {HIGH.bootstrap_seconds} seconds and is billed.",
+    f"A vCPU of Glue or Lambda is as fast as a core of the machine named above, or {HIGH.slower_by} times "
+    "slower. A worker has four, that machine two; one object is one task.",
+    f"A run over one object uses one worker beside the driver's, or holds all {EXECUTORS}. Over more objects "
+    "it uses all; the first object is taken in by a cold JVM, the others by a warm one.",
+    f"A run asks S3 as often as the first run of a lake, or as often as on day {DAYS}.",
+    f"What Spark's committer moves leaves an old version for {OLD_VERSION_DAYS} days, or nothing.",
+    f"A run logs {LOW.log_bytes // 2**20} to {HIGH.log_bytes // 2**20} MB. Glue's job metrics, which may be "
+    "billed as custom ones, are off. Monitoring is the optional operations stack.",
+    f"Each of the five queries is asked {ASKED_PER_DAY} times a day. Later in a day a run reads more of "
+    "silver than when the seconds were measured; that is left out.",
 )
 
 
@@ -116,8 +147,10 @@ class Measurements:
 
     machine: str
     events: Decimal
-    run_seconds: Decimal
-    start_seconds: Decimal
+    cold_seconds: Decimal
+    cold_start_seconds: Decimal
+    warm_seconds: Decimal
+    warm_start_seconds: Decimal
     json_bytes: Decimal
     gzip_bytes: Decimal
     bronze_bytes: Decimal
@@ -125,11 +158,18 @@ class Measurements:
     gold_bytes_per_day: Decimal
     lambda_seconds: Decimal
     scanned_bytes: tuple[Decimal, ...]
+    requests: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: REQUESTS_UNTIL_MEASURED)
+    waiting_seconds: Mapping[str, Decimal] = field(default_factory=dict)
+    requests_are_measured: bool = False
 
-    @property
-    def work_seconds(self) -> Decimal:
-        """Seconds of a run over one delivery that grow with the data."""
-        return self.run_seconds - self.start_seconds
+    def first_seconds(self, case: Case) -> Decimal:
+        """Seconds of a run over one delivery, without bootstrap: the JVM is cold, S3 lets it wait."""
+        work = (self.cold_seconds - self.cold_start_seconds) * case.slower_by
+        return work + self.waiting_seconds.get(case.requests_at, Decimal(0))
+
+    def next_seconds(self, case: Case) -> Decimal:
+        """Seconds by which another delivery makes a run on one executor longer."""
+        return (self.warm_seconds - self.warm_start_seconds) * case.slower_by
 
     def times(self, factor: int) -> Measurements:
         """The same pipeline with so many times the events, delivered as so many objects of today's size."""
@@ -142,8 +182,10 @@ class MeasurementsMissing(PipelineError):
 
 FIGURES = {
     "events": "one_batch.events",
-    "run_seconds": "one_batch.ours_seconds",
-    "start_seconds": "one_batch.phase_spark_start_seconds",
+    "cold_seconds": "one_batch.ours_cold_seconds",
+    "cold_start_seconds": "one_batch.phase_spark_start_cold_seconds",
+    "warm_seconds": "one_batch.ours_seconds",
+    "warm_start_seconds": "one_batch.phase_spark_start_seconds",
     "json_bytes": "storage.json_bytes_per_event",
     "gzip_bytes": "storage.gzip_bytes_per_event",
     "bronze_bytes": "storage.bronze_bytes_per_event",
@@ -182,11 +224,27 @@ def read_measurements(folder: Path = RESULTS) -> Measurements:
         )
     measured = results["one_batch"]
     machine = measured.machine
+    requests = _measured_requests(values) if "requests" in results else None
     return Measurements(
+        requests=requests or REQUESTS_UNTIL_MEASURED,
+        requests_are_measured=requests is not None,
+        waiting_seconds={
+            point: values[name] for point in POINTS if (name := f"requests.{point}_waiting_seconds") in values
+        },
         machine=f"{machine.get('cpus')} CPUs, {machine.get('memory_gib')} GiB, on {measured.measured}",
         scanned_bytes=tuple(values[name] for name in SCANNED),
         **{field: values[name] for field, name in FIGURES.items()},
     )
+
+
+def _measured_requests(values: Mapping[str, Decimal]) -> dict[str, dict[str, int]]:
+    names = {(point, kind): f"requests.{point}_{kind.lower()}" for point in POINTS for kind in KINDS}
+    if missing := [name for name in names.values() if name not in values]:
+        raise MeasurementsMissing(
+            f"benchmarks/results/requests.json has no figure {', '.join(missing)}.",
+            "measure all of them, or remove the file: then the model says that it assumes them.",
+        )
+    return {point: {kind: int(values[names[point, kind]]) for kind in KINDS} for point in POINTS}
 
 
 # --- The model ----------------------------------------------------------------------------------------------
@@ -194,7 +252,7 @@ def read_measurements(folder: Path = RESULTS) -> Measurements:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the job: the deliveries that it takes in, its executors, its seconds."""
+    """One run of the job: the deliveries that it takes in, its executors, its seconds, bootstrap included."""
 
     deliveries: int
     executors: int
@@ -206,26 +264,29 @@ class Run:
         return max(self.seconds, Decimal(GLUE_MINIMUM_SECONDS)) * (1 + self.executors)
 
 
-def run_of(measured: Measurements, deliveries: int, executors: int | None = None) -> Run:
-    """A run over so many deliveries of one object each, on one executor an object unless told otherwise."""
-    executors = executors or min(deliveries, EXECUTORS)
-    return Run(deliveries, executors, measured.start_seconds + measured.work_seconds * deliveries / executors)
+def run_of(measured: Measurements, case: Case, deliveries: int, executors: int | None = None) -> Run:
+    """A run over so many deliveries of one object each, on so many executors (None: those of the job)."""
+    used = min(deliveries, executors or EXECUTORS)
+    seconds = case.bootstrap_seconds + measured.first_seconds(case)
+    seconds += measured.next_seconds(case) * (deliveries - 1) / used
+    return Run(deliveries, executors or (EXECUTORS if case.all_workers else used), seconds)
 
 
-def monthly_costs(measured: Measurements, minutes: int, months: int = 1) -> dict[str, Decimal]:
+def monthly_costs(
+    measured: Measurements, case: Case, minutes: int = DELIVERY_MINUTES, months: int = 1
+) -> dict[str, Decimal]:
     """USD a month by what they are for, with a run every `minutes` and data of so many months kept."""
     runs = DAYS * 24 * 60 // minutes
-    run = run_of(measured, minutes // DELIVERY_MINUTES)
-    logs = Decimal(runs * LOG_BYTES_PER_RUN) / GB
+    run = run_of(measured, case, minutes // DELIVERY_MINUTES)
+    logs = Decimal(runs * case.log_bytes) / GB
+    share = Decimal(LAMBDA_MIB) / MIB_OF_A_VCPU
+    lambda_seconds = measured.lambda_seconds / share * case.slower_by
     return {
         "Glue": runs * run.dpu_seconds / 3600 * PRICES["dpu_hour"].amount,
-        "S3 storage": storage_cost(stored_bytes(measured, runs, months)),
-        "S3 requests": request_cost(runs, run.deliveries),
+        "S3 storage": storage_cost(stored_bytes(measured, runs, months, case)),
+        "S3 requests": request_cost(measured, case, runs, run.deliveries),
         "Lambda (generator)": DELIVERIES
-        * (
-            measured.lambda_seconds * LAMBDA_GB * PRICES["lambda_gb_second"].amount
-            + PRICES["lambda_request"].amount
-        ),
+        * (lambda_seconds * LAMBDA_GB * PRICES["lambda_gb_second"].amount + PRICES["lambda_request"].amount),
         "Athena": ASKED_PER_DAY
         * DAYS
         * sum((query_cost(scanned) for scanned in measured.scanned_bytes), Decimal(0)),
@@ -234,14 +295,15 @@ def monthly_costs(measured: Measurements, minutes: int, months: int = 1) -> dict
     }
 
 
-def stored_bytes(measured: Measurements, runs: int, months: int) -> Decimal:
+def stored_bytes(measured: Measurements, runs: int, months: int, case: Case) -> Decimal:
     """Bytes in both buckets at the end of so many months, old versions included."""
     events_a_day = measured.events * DELIVERIES / DAYS
     raw = events_a_day * measured.gzip_bytes * (min(months * DAYS, RAW_DAYS) + OLD_VERSION_DAYS)
     lake = events_a_day * (measured.bronze_bytes + measured.silver_bytes)
+    moved = OLD_VERSION_DAYS if case.written_twice else 0
     gold = measured.gold_bytes_per_day
-    gold_versions = gold * runs / DAYS * OLD_VERSION_DAYS * 2
-    return raw + lake * (months * DAYS + OLD_VERSION_DAYS) + gold * months * DAYS + gold_versions
+    gold_versions = gold * runs / DAYS * OLD_VERSION_DAYS
+    return raw + lake * (months * DAYS + moved) + gold * months * DAYS + gold_versions
 
 
 def storage_cost(stored: Decimal) -> Decimal:
@@ -254,13 +316,16 @@ def storage_cost(stored: Decimal) -> Decimal:
     return cost
 
 
-def request_cost(runs: int, deliveries: int) -> Decimal:
-    """USD a month for the S3 requests of the runs, each over so many objects."""
-    files = deliveries * FILES_PER_OBJECT + FILES_PER_RUN
-    raw_listing = math.ceil(RAW_DAYS * 24 * 60 / DELIVERY_MINUTES / 1000)
-    writes = files * WRITE_REQUESTS_PER_FILE + raw_listing
-    reads = files * READ_REQUESTS_PER_FILE + FILES_READ * REQUESTS_PER_FILE_READ
-    return runs * (writes * PRICES["s3_write"].amount + reads * PRICES["s3_read"].amount)
+def request_cost(measured: Measurements, case: Case, runs: int, deliveries: int) -> Decimal:
+    """USD a month for the S3 requests of the runs, each over so many objects.
+
+    Each object beyond the first brings what it writes itself: a tenth of the run's requests.
+    """
+    a_run = sum(
+        count * (PRICES[KINDS[kind]].amount if KINDS[kind] in PRICES else Decimal(0))
+        for kind, count in measured.requests[case.requests_at].items()
+    )
+    return runs * a_run * (1 + Decimal(deliveries - 1) / 10)
 
 
 def query_cost(scanned_bytes: Decimal) -> Decimal:
@@ -277,49 +342,68 @@ def report(measured: Measurements) -> str:
         f"Measured with {measured.machine}",
         monthly_table(measured),
         frequency_table(measured),
+        request_table(measured),
         price_table(),
-        "Assumed:\n" + "\n".join(f"- {assumption}" for assumption in ASSUMPTIONS),
+        *(
+            f"{title}:\n" + "\n".join(f"- {sentence}" for sentence in sentences)
+            for title, sentences in (("Known", KNOWN), ("Assumed, low to high", ASSUMED))
+        ),
     ]
     return "\n\n".join(parts)
 
 
 def monthly_table(measured: Measurements) -> str:
     """USD a month by service with a run every five minutes: in the first month, and after a year."""
-    first, later = (monthly_costs(measured, DELIVERY_MINUTES, months) for months in (1, 12))
-    rows = [[name, usd(first[name]), usd(later[name])] for name in first]
-    rows.append(["**all**", usd(sum(first.values(), Decimal(0))), usd(sum(later.values(), Decimal(0)))])
-    return markdown_table(["a month", "first month", "twelfth month"], rows)
+    months = [[monthly_costs(measured, case, months=months) for case in CASES] for months in (1, 12)]
+    rows = [[name, *(_span(low[name], high[name]) for low, high in months)] for name in months[0][0]]
+    rows.append(["**all**", *(_span(_all(low), _all(high)) for low, high in months)])
+    return markdown_table(["a month, low to high", "first month", "twelfth month"], rows)
 
 
 def frequency_table(measured: Measurements) -> str:
     """How often the job runs against what it costs and how old the answers get."""
     rows = []
     for minutes, name in INTERVALS.items():
-        run, costs = run_of(measured, minutes // DELIVERY_MINUTES), monthly_costs(measured, minutes)
-        oldest = minutes + float(run.seconds) / 60
+        runs = [run_of(measured, case, minutes // DELIVERY_MINUTES) for case in CASES]
+        low, high = (monthly_costs(measured, case, minutes) for case in CASES)
         rows.append(
             [
                 name,
                 f"{DAYS * 24 * 60 // minutes:,}",
-                f"{run.seconds:,.0f}",
-                f"{1 + run.executors}",
-                usd(costs["Glue"]),
-                usd(costs["S3 requests"]),
-                usd(sum(costs.values(), Decimal(0))),
-                f"{oldest:,.0f}",
+                _numbers(*(run.seconds for run in runs)),
+                _numbers(*(1 + run.executors for run in runs)),
+                _span(low["Glue"], high["Glue"]),
+                _span(low["S3 requests"], high["S3 requests"]),
+                _span(_all(low), _all(high)),
+                _numbers(*(minutes + run.seconds / 60 for run in runs)),
             ]
         )
-    header = [
-        "run",
-        "runs a month",
-        "seconds a run",
-        "workers",
-        "Glue",
-        "S3 requests",
-        "all",
-        "oldest answer, minutes",
+    header = ["run", "runs a month", "seconds a run", "workers"]
+    return markdown_table(
+        [*header, "Glue", "S3 requests", "all, low to high", "oldest answer, minutes"], rows
+    )
+
+
+def request_table(measured: Measurements) -> str:
+    """How often a run asks S3, by kind."""
+    rows = [
+        [title, *(f"{measured.requests[point][kind]:,}" for kind in KINDS)] for point, title in POINTS.items()
     ]
-    return markdown_table(header, rows)
+    origin = "measured" if measured.requests_are_measured else "assumed"
+    return markdown_table([f"requests to S3, {origin}", *KINDS], rows)
+
+
+def _all(costs: Mapping[str, Decimal]) -> Decimal:
+    return sum(costs.values(), Decimal(0))
+
+
+def _span(low: Decimal, high: Decimal) -> str:
+    texts = [usd(low), usd(high)]
+    return " – ".join(dict.fromkeys(texts))
+
+
+def _numbers(low: Decimal | int, high: Decimal | int) -> str:
+    return " – ".join(dict.fromkeys(f"{value:,.0f}" for value in (low, high)))
 
 
 def price_table() -> str:
@@ -339,11 +423,14 @@ def scaling_table(measured: Measurements, factors: Iterable[int] = (1, 10, 100, 
 def _scaled(measured: Measurements, factor: int) -> dict[str, str]:
     more = measured.times(factor)
     a_day = more.events * DELIVERIES / DAYS
-    room = DELIVERY_MINUTES * 60 - measured.start_seconds
-    executors = math.ceil(measured.work_seconds * factor / room)
-    run = run_of(measured, factor, executors)
+    runs = []
+    for case in CASES:
+        room = DELIVERY_MINUTES * 60 - case.bootstrap_seconds - measured.first_seconds(case)
+        executors = max(1, math.ceil(measured.next_seconds(case) * (factor - 1) / room))
+        runs.append(run_of(measured, case, factor, executors))
     silver_day = a_day * measured.silver_bytes
-    glue = DELIVERIES * run.dpu_seconds / 3600 * PRICES["dpu_hour"].amount
+    glue = [DELIVERIES * run.dpu_seconds / 3600 * PRICES["dpu_hour"].amount for run in runs]
+    storage = [storage_cost(stored_bytes(more, DELIVERIES, 12, case)) for case in CASES]
     return {
         "events per five minutes": f"{more.events:,.0f}",
         "raw gzip a day": size(a_day * measured.gzip_bytes),
@@ -353,10 +440,10 @@ def _scaled(measured: Measurements, factor: int) -> dict[str, str]:
         "silver a day": size(silver_day),
         "read again a day to refresh gold, at most": size(silver_day / 2 * DELIVERIES / DAYS),
         "shuffled by a run, at most": size(more.events * measured.json_bytes),
-        "executors to keep up": f"{executors:,}",
-        "seconds a run": f"{run.seconds:,.0f}",
-        "Glue a month": usd(glue),
-        "S3 a month after a year": usd(storage_cost(stored_bytes(more, DELIVERIES, 12))),
+        "executors to keep up": _numbers(*(run.executors for run in runs)),
+        "seconds a run": _numbers(*(run.seconds for run in runs)),
+        "Glue a month": _span(*glue),
+        "S3 a month after a year": _span(*storage),
         "one query over a day of silver": usd(query_cost(silver_day)),
     }
 

@@ -295,11 +295,12 @@ def queries_scan_little(scenario: Scenario) -> str:
 
 @promise
 def runs_cost_what_is_said(scenario: Scenario) -> str:
-    """A run over one object takes no more DPU seconds than docs/COSTS.md reckons with."""
+    """A run over one object takes no more DPU seconds than docs/BENCHMARKS_AND_COSTS.md reckons with."""
     _, run = scenario.generated
     expected = bounds.DPU_SECONDS_OF_A_RUN
     evidence = (
-        f"{run.dpu_seconds:,.0f} DPU seconds in {duration(run.seconds)}; docs/COSTS.md: {expected:,.0f}"
+        f"{run.dpu_seconds:,.0f} DPU seconds in {duration(run.seconds)}; "
+        f"docs/BENCHMARKS_AND_COSTS.md: {expected:,.0f}"
     )
     if scenario.aws.endpoint_url:
         raise NotChecked(f"{scenario.aws.endpoint_url} is not AWS, and its seconds are its own: {evidence}")

@@ -37,3 +37,8 @@ def test_what_can_be_no_id_is_refused(student_id: str) -> None:
 def test_prices_are_those_of_the_costs() -> None:
     assert cost.PRICES["dpu_hour"].amount == bounds.DOLLARS_PER_DPU_HOUR
     assert cost.ATHENA_MINIMUM_BYTES == bounds.ATHENA_MINIMUM_BYTES
+
+
+def test_a_run_may_take_what_the_costs_reckon_with_at_their_high_end() -> None:
+    reckoned = cost.run_of(cost.read_measurements(), cost.HIGH, 1).dpu_seconds
+    assert reckoned <= bounds.DPU_SECONDS_OF_A_RUN < 1.5 * float(reckoned)
