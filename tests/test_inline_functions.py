@@ -364,3 +364,11 @@ def test_when_the_stack_cannot_be_asked_the_data_stays_and_an_answer_is_given(cl
     assert answer.status == "FAILED"
     assert "DescribeStacks" in answer.reason
     assert len(cleanup.s3.buckets["raw"]) == 2501
+
+
+def test_the_last_invocation_answers_before_cloudformation_stops_waiting(cleanup: CleanupRun) -> None:
+    resources = template.content()["Resources"]
+    timeout = resources["CleanupFunction"]["Properties"]["Timeout"]
+    waits = resources["BucketCleanup"]["Properties"]["ServiceTimeout"]
+    at_work = timeout - cleanup.module.SPARE_MILLISECONDS / 1000
+    assert cleanup.module.PATIENCE_SECONDS + at_work < waits
