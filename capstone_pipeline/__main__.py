@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from capstone_pipeline import checks, raw_objects, shop
-from capstone_pipeline.answers import Query, read_queries, run_query
+from capstone_pipeline.answers import read_queries
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.render import Progress
 from capstone_pipeline.script_cell import embed_pictures, embed_script, is_embedded
@@ -48,15 +48,10 @@ def run_run(options: argparse.Namespace) -> int:
 
 
 def run_ask(options: argparse.Namespace) -> int:
-    """Ask queries of queries.sql by number, all where none is named, or a statement on the gold tables."""
+    """Ask queries of queries.sql (all, where none is named), or an SQL statement, and show tables."""
     pipeline = _open(options)
     for question in options.questions or [str(query.number) for query in read_queries()]:
-        if question.isdecimal():
-            answer = f"{question}. {pipeline.answer(int(question))}"
-        else:
-            query = Query(0, "Your question", "", question)
-            answer = str(run_query(pipeline.aws, pipeline.stack, query))
-        print(f"{answer}\n", flush=True)
+        print(f"{pipeline.answer(int(question) if question.isdecimal() else question)}\n", flush=True)
     return 0
 
 

@@ -79,17 +79,25 @@ class Answer(Shown):
 
     def __str__(self) -> str:
         if self.frame.empty:
-            return f"{self.query.title}\n{NO_ROWS}"
+            return f"{self._title}\n{self._no_rows}"
         shown = self.frame.head(MOST_ROWS).map(lambda value: printable(format_value(value, "text")))
         count = f"{len(shown)} of {plural(len(self.frame), 'row')}" * (len(shown) < len(self.frame))
-        return f"{self.query.title}\n{shown.to_string(index=False)}\n{count}".rstrip()
+        return f"{self._title}\n{shown.to_string(index=False)}\n{count}".rstrip()
 
     def _repr_html_(self) -> str:
         note = f"Athena scanned {file_size(self.scanned_bytes)} in {self.engine_seconds:.1f} s"
         table = f"{data_table(self.frame)}<div class='note'>{html.escape(note)}</div>"
         if self.frame.empty:
-            table += f"<div>{NO_ROWS}</div>"
+            table += f"<div>{self._no_rows}</div>"
         return table_beside_plot(table, plot_answer(self.query.number, self.frame))
+
+    @property
+    def _title(self) -> str:
+        return f"{self.query.number}. {self.query.title}" if self.query.number else self.query.title
+
+    @property
+    def _no_rows(self) -> str:
+        return NO_ROWS if self.query.number else "No rows."
 
 
 def read_queries(path: Path | str = PROJECT / "queries.sql") -> Queries:

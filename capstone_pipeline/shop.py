@@ -63,9 +63,14 @@ class Shop(Shown):
         started = job.start_job_run(self.aws, self.stack)
         return job.wait_for_job_run(self.aws, self.stack, started, wait_timeout_minutes, poll_seconds, show)
 
-    def answer(self, number: int) -> answers.Answer:
-        """Ask query `number` of queries.sql."""
-        return answers.run_query(self.aws, self.stack, answers.read_queries()[number])
+    def answer(self, question: int | str) -> answers.Answer:
+        """Ask a query of queries.sql by its number, or a statement of your own."""
+        query = (
+            answers.read_queries()[question]
+            if isinstance(question, int)
+            else answers.Query(0, "Your question", "", question)
+        )
+        return answers.run_query(self.aws, self.stack, query)
 
     def ask(self, sql: str, title: str) -> pd.DataFrame:
         """Ask Athena one statement of your own: `answers.ask`."""

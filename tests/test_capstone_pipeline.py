@@ -578,7 +578,7 @@ def test_asking_before_any_run_says_that_the_tables_are_empty(
 ) -> None:
     assert main(["ask", "3", "--student-id", "helpers"]) == 0
     said = capsys.readouterr().out.strip()
-    assert said == f"3. {shop.answer(3)}"
+    assert said == str(shop.answer(3))
     assert said.endswith("The gold table is empty: no run of the job has filled it yet.")
 
 
@@ -588,6 +588,8 @@ def test_a_question_of_ones_own_is_asked_of_the_gold_tables(
     monkeypatch.setenv("STUDENT_ID", "helpers")
     assert main(["ask", "SELECT count(*) AS hours, 'x' AS text FROM hourly_revenue"]) == 0
     assert capsys.readouterr().out.split() == ["Your", "question", "hours", "text", "0", "x"]
+    assert main(["ask", "SELECT * FROM top_products"]) == 0
+    assert capsys.readouterr().out == "Your question\nNo rows.\n\n"
     assert main(["ask", "SELECT no_such FROM hourly_revenue"]) == 1
     assert "QueryFailed: Athena could not run the query for Your question" in capsys.readouterr().err
 

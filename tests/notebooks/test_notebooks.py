@@ -24,7 +24,7 @@ NAMES = ("explore_events", "validate_results", "dashboard", "data_quality")
 def said(notebook: NotebookNode) -> dict[str, Words]:
     """What each cell shows, as if the stack were that of the committed outputs."""
     return {
-        name: [text.replace(f"_{STUDENT_ID}", "_demo") for text in words]
+        name: [text.replace(f"_{STUDENT_ID}", "_demo").replace(f"-{STUDENT_ID}", "-demo") for text in words]
         for name, words in shown(notebook).items()
     }
 

@@ -1,0 +1,130 @@
+"""Every notebook in JupyterLab, in a real browser: opened as committed, then run from top to bottom.
+
+Pictures of all of them are left in pytest's temporary folder, to be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Page, sync_playwright
+
+from capstone_pipeline import Shop
+from tests.notebooks.conftest import ROOT, STUDENT_ID
+from tests.notebooks.test_pages import CHROMIUM
+from tests.outputs import code_cells, read
+
+NAMES = (
+    "build_pipeline.ipynb",
+    "notebooks/explore_events.ipynb",
+    "notebooks/validate_results.ipynb",
+    "notebooks/dashboard.ipynb",
+    "notebooks/data_quality.ipynb",
+)
+SECONDS_TO_START, SECONDS_TO_RUN = 60, 120
+# No news and no question about them; the application's commands for the test; all cells in the page at once.
+OPTIONS = (
+    "--no-browser",
+    "--allow-root",
+    "--IdentityProvider.token=",
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.expose_app_in_browser=True",
+)
+SETTINGS = {"@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"}}
+BROKEN = "[...document.querySelectorAll('.jp-Notebook img')].filter(i => !i.naturalWidth).map(i => i.alt)"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome found: see `make browser`")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The notebooks as committed, but for the stack that they look at."""
+    for name in NAMES:
+        copy = tmp_path / "lab" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        source = (ROOT / name).read_text(encoding="utf-8")
+        copy.write_text(
+            source.replace('student_id = \\"demo\\"', f'student_id = \\"{STUDENT_ID}\\"'), "utf-8"
+        )
+    return tmp_path / "lab"
+
+
+@contextmanager
+def running_lab(folder: Path) -> Iterator[str]:
+    """A JupyterLab over the folder, with settings of its own; its address."""
+    home = folder.parent / "jupyter"
+    for name, content in SETTINGS.items():
+        path = home / "settings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {name: str(home / name) for name in ("config", "data", "runtime")}
+    environment = {
+        **os.environ,
+        **{f"JUPYTER_{name.upper()}_DIR": place for name, place in places.items()},
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", *OPTIONS, f"--ServerApp.port={port}"]
+    address = f"http://127.0.0.1:{port}"
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + SECONDS_TO_START
+            while not answers(address):
+                assert server.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
+                time.sleep(0.2)
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def answers(address: str) -> bool:
+    try:
+        return requests.get(f"{address}/api/status", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def photograph(page: Page, path: Path) -> None:
+    """The whole notebook in one picture."""
+    height = page.evaluate("document.querySelector('.jp-Notebook .jp-WindowedPanel-inner').scrollHeight")
+    page.set_viewport_size({"width": 1280, "height": min(int(height) + 200, 12_000)})
+    page.screenshot(path=path)
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_every_notebook_opens_and_runs_in_jupyterlab(shop: Shop, folder: Path) -> None:
+    with running_lab(folder) as address, sync_playwright() as playwright:
+        # Root, as in a container, may not use Chromium's sandbox; the pages are our own.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(SECONDS_TO_RUN * 1000)
+        for name in NAMES:
+            page.goto(f"{address}/lab/tree/{name}?reset")
+            page.wait_for_selector(".jp-Notebook .jp-MarkdownOutput h1")
+            page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
+            assert page.evaluate(BROKEN) == [], f"{name} as committed"
+            page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+            page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+            photograph(page, folder / f"{Path(name).stem}.png")
+            assert page.evaluate(BROKEN) == [], f"{name} after a run"
+            cells = code_cells(read(folder / name))
+            assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), name
+            kinds = {output.output_type for cell in cells for output in cell.outputs}
+            assert kinds <= {"execute_result", "display_data"}, name
+        browser.close()
