@@ -6,13 +6,22 @@ operators of the target types.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
 from local_aws.athena.errors import QueryFailed
 from local_aws.athena.functions import not_available
-from local_aws.athena.inference import INTEGER_DIGITS, is_floating, is_map, is_text, type_of
+from local_aws.athena.inference import (
+    INTEGER_DIGITS,
+    NUMERIC_ORDER,
+    is_exact,
+    is_floating,
+    is_integer,
+    is_map,
+    is_text,
+    type_of,
+)
 from local_aws.athena.trees import call, replace, wrap
 from local_aws.athena.types import MAX_DECIMAL
 
@@ -39,8 +48,7 @@ def date(node: exp.Expr) -> None:
 def cast(node: exp.Cast) -> None:
     """Rewrite a CAST or TRY_CAST in place. Raises QueryFailed for types that are not served."""
     source, target = type_of(node.this), node.to
-    if target.this in (exp.DType.CHAR, exp.DType.TIME, exp.DType.TIMETZ):
-        raise not_available(f"the type {target.sql('athena').lower()}", node, "varchar or timestamp")
+    _require_served(node, source, target)
     if target.this == exp.DType.DECIMAL and not target.expressions:  # DuckDB's is DECIMAL(18, 3).
         node.set("to", exp.DataType.build(f"DECIMAL({MAX_DECIMAL}, 0)"))
     if target.this == exp.DType.JSON:
@@ -55,6 +63,43 @@ def cast(node: exp.Cast) -> None:
         _from_text(node, target)
     elif is_floating(source) and target.this in INTEGER_DIGITS:
         node.set("this", exp.Round(this=node.this))  # Half away from zero; DuckDB's cast rounds half to even.
+
+
+def _require_served(node: exp.Cast, source: exp.DataType, target: exp.DataType) -> None:
+    """Refuse types that are not served, and within arrays, maps and rows casts that would need our rules."""
+    for found, wanted in _scalars(source, target):
+        if wanted.this in (exp.DType.CHAR, exp.DType.TIME, exp.DType.TIMETZ):
+            raise not_available(f"the type {wanted.sql('athena').lower()}", node, "varchar or timestamp")
+        if wanted is not target and not _needs_no_rule(found, wanted):
+            names = " to ".join(kind.sql("athena").lower() for kind in (found, wanted))
+            raise not_available(f"a cast of {names} within another type", node, "UNNEST, and cast each value")
+
+
+def _needs_no_rule(found: exp.DataType, wanted: exp.DataType) -> bool:
+    """Whether DuckDB's cast of a scalar is Trino's; a type that is not known counts as such."""
+    if is_text(wanted) and wanted.expressions:
+        return found == wanted
+    if is_exact(found):
+        return wanted.this in NUMERIC_ORDER or (is_integer(found) and is_text(wanted))
+    return found.this in (wanted.this, exp.DType.UNKNOWN, exp.DType.NULL) or (
+        is_text(found) and is_text(wanted)
+    )
+
+
+def _scalars(source: exp.DataType, target: exp.DataType) -> Iterator[tuple[exp.DataType, exp.DataType]]:
+    """The scalar types within `target`, each after the one that is cast to it; else UNKNOWN."""
+    parts, sources = _parts(target), _parts(source)
+    for index, part in enumerate(parts):
+        yield from _scalars(sources[index] if index < len(sources) else exp.DType.UNKNOWN.into_expr(), part)
+    if not parts:
+        yield source, target
+
+
+def _parts(data_type: exp.DataType) -> list[exp.DataType]:
+    """The types that an array, a map or a row is made of."""
+    if not data_type.is_type(exp.DType.ARRAY, exp.DType.LIST, exp.DType.MAP, exp.DType.STRUCT):
+        return []
+    return [part.args["kind"] if isinstance(part, exp.ColumnDef) else part for part in data_type.expressions]
 
 
 def _from_text(node: exp.Cast, target: exp.DataType) -> None:
