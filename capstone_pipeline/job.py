@@ -298,6 +298,8 @@ class RunResult(Shown):
         """What the run did, in one sentence."""
         if self.new_files is None:
             return f"The log of this run holds no summary yet; look into {self.log_location}."
+        if self.new_files == 0 and "gold" in self.summary:
+            return "0 new files; what the tables lacked was computed."
         if self.new_files == 0:
             return "0 new files: nothing to do, every table is as the run before left it."
         return f"{plural(self.new_files, 'new file')} taken in, in {duration(self.seconds)}."

@@ -435,6 +435,7 @@ def test_summary_lines_are_found_among_other_output() -> None:
     ("summary", "headline"),
     [
         ({"bronze": {"files": 0}}, "0 new files: nothing to do"),
+        ({"bronze": {"files": 0}, "gold": {}}, "0 new files; what the tables lacked was computed."),
         ({"bronze": {"files": 1}}, "1 new file taken in, in 1 min 05 s."),
         ({}, "The log of this run holds no summary yet; look into log group g, stream s"),
     ],

@@ -94,6 +94,12 @@ def test_each_column_is_described_with_the_type_that_it_has(number: int) -> None
     assert described == {field.name: field.dataType.simpleString() for field in schema}
 
 
+@pytest.mark.parametrize("table", ["gold.event_cube", "silver.events_cleaned"])
+def test_the_columns_for_questions_of_ones_own_are_those_of_the_table(table: str) -> None:
+    (cells,) = re.findall(rf"^\| `{table.split('.')[1]}` \|.*\| (.*) \|$", document(REFERENCE), re.MULTILINE)
+    assert re.findall(r"`(\w+)`", cells) == TABLES[table].columns.names
+
+
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement.place)
 def test_a_statement_of_the_documents_gives_rows(sample: Sample, statement: Block) -> None:
     assert len(sample.ask(statement.code)) > 0
