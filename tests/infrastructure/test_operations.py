@@ -36,7 +36,7 @@ SAMPLES = sorted((ROOT / "sample-data").rglob("*.jsonl.gz"))
 T = TypeVar("T")
 ID = "ops-1"
 NOWHERE = "capstone-events-nowhere-000000000000"
-LONG_ENOUGH_SECONDS = 60
+LONG_ENOUGH_SECONDS = 240
 
 
 @dataclass(frozen=True)
