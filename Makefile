@@ -120,16 +120,16 @@ format: dev  ## put the code into its standard form
 	$(BIN)/python -m ruff format .
 
 notebook: venv  ## put glue_scripts/capstone_etl.py and the pictures into build_pipeline.ipynb
-	@$(BIN)/python -m capstone_pipeline embed
+	@$(BIN)/python -m tools embed
 
-bench: dev  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
+bench: venv  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
 	@$(BIN)/python -m benchmarks $(PARTS) $(OPTIONS)
 	@$(MAKE) --no-print-directory docs
 
 docs: dev figures  ## write the computed tables and plots of docs/ (the sample answers: see QUERIES_REFERENCE.md)
 	@$(BIN)/python -m tools docs
 
-blog: dev  ## the write-up as a web page, output/blog_post.html
+blog: venv  ## the write-up as a web page, output/blog_post.html
 	@$(BIN)/python -m tools blog
 
 figures: venv  ## bring the measured figures of benchmarks/results/ into all documents

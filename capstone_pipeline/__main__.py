@@ -4,7 +4,6 @@ python -m capstone_pipeline run       upload the script, set up the job, run it 
 python -m capstone_pipeline ask       ask the five queries, or some (ask 1 3), or your own (ask "SELECT ...")
 python -m capstone_pipeline check     say whether data has come through, or where it stops
 python -m capstone_pipeline report    run a notebook and render it as output/<its name>.html
-python -m capstone_pipeline embed     put the ETL script and the pictures into build_pipeline.ipynb
 python -m capstone_pipeline accept    prove on an account that all of it works: deploys, examines, removes
 """
 
@@ -20,10 +19,7 @@ from capstone_pipeline import checks, raw_objects, shop
 from capstone_pipeline.answers import read_queries
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.render import Progress
-from capstone_pipeline.script_cell import embed_pictures, embed_script, is_embedded
 from capstone_pipeline.stack import PROJECT
-
-PICTURES = PROJECT / "docs" / "images"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,19 +78,6 @@ def run_report(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_embed(options: argparse.Namespace) -> int:
-    """Put the ETL script and the pictures into the notebook, or (--check) say whether it holds the script."""
-    notebook = options.notebook
-    if options.check:
-        same = is_embedded(notebook)
-        print(f"{notebook.name} and its script {'are the same.' if same else 'differ: run `make notebook`.'}")
-        return 0 if same else 1
-    print(f"{notebook.name} {'took in' if embed_script(notebook) else 'holds'} the script of its file.")
-    for name in embed_pictures(notebook, PICTURES):
-        print(f"{notebook.name} took in the picture {name}.")
-    return 0
-
-
 def run_accept(options: argparse.Namespace) -> int:
     """Deploy a stack of its own, hold all promises against it, remove it, and write output/accept.html."""
     from capstone_pipeline.accept import accept
@@ -133,26 +116,23 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for run in (run_run, run_ask, run_check, run_report, run_embed, run_accept):
+    for run in (run_run, run_ask, run_check, run_report, run_accept):
         name = run.__name__.removeprefix("run_")
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
-        if run is not run_embed:
-            command.add_argument("--student-id", default=os.environ.get("STUDENT_ID") or "demo")
-            command.add_argument("--region", default=os.environ.get("AWS_DEFAULT_REGION") or "us-west-2")
-        if run not in (run_embed, run_accept):
+        command.add_argument("--student-id", default=os.environ.get("STUDENT_ID") or "demo")
+        command.add_argument("--region", default=os.environ.get("AWS_DEFAULT_REGION") or "us-west-2")
+        if run is not run_accept:
             command.add_argument("--stack-name", help="default: capstone-<student id>")
         if run is run_run:
             command.add_argument("--timeout-minutes", type=float, default=60, help="how long to wait at most")
             command.add_argument("--poll-seconds", type=float, default=5, help="how often to look")
         if run is run_ask:
             command.add_argument("questions", nargs="*", metavar="NUMBER or SQL")
-        if run in (run_embed, run_report):
+        if run is run_report:
             command.add_argument("--notebook", type=Path, default=PROJECT / "build_pipeline.ipynb")
         if run in (run_report, run_accept):
             command.add_argument("--output-dir", type=Path, default=Path("output"))
-        if run is run_embed:
-            command.add_argument("--check", action="store_true", help="only say whether they are the same")
         if run is run_accept:
             command.add_argument("--yes", action="store_true", help="agree to the cost without being asked")
             command.add_argument("--lab-role-arn", default="", help="where roles may not be created")

@@ -117,28 +117,6 @@ def render_html(executed: Path) -> Path:
     return page
 
 
-def keep_outputs(executed: Path, notebook: Path) -> None:
-    """Put what an executed copy shows into the notebook itself, as it is then committed.
-
-    Left out: the cell that papermill adds, times and the tags of the run, and the outputs of cells tagged
-    "scripts", which are large and the same everywhere.
-    """
-    source, shown = (nbformat.read(path, as_version=4) for path in (notebook, executed))
-    by_id = {cell["id"]: cell for cell in shown.cells}
-    for cell in source.cells:
-        if cell["cell_type"] == "code":
-            ran = by_id[cell["id"]]
-            is_script = "scripts" in cell["metadata"].get("tags", [])
-            cell["outputs"] = [] if is_script else ran["outputs"]
-    code_cells = [cell for cell in source.cells if cell["cell_type"] == "code"]
-    for number, cell in enumerate(code_cells, start=1):
-        cell["execution_count"] = number
-        for output in cell["outputs"]:
-            if output["output_type"] == "execute_result":
-                output["execution_count"] = number
-    nbformat.write(source, notebook)
-
-
 def _failure(notebook: Path, output: Path, error: PapermillExecutionError) -> NotebookFailed:
     """The cell's error once more: ours say themselves what to do, others need their traceback."""
     cell = f"Cell [{error.exec_count}] of {notebook.name} failed."

@@ -1,20 +1,16 @@
 """The ETL script in the notebook: a cell that shows the whole file that Glue runs.
 
-The file is the source. `python -m capstone_pipeline embed` (`make notebook`) puts it into the cell that
+The file is the source. `python -m tools embed` (`make notebook`) puts it into the cell that
 begins with `%%etl_script PATH`; running it compares the two and stops where they differ. Where the cell was
 edited, `%etl_script write` in another cell takes it to the file.
 """
 
 from __future__ import annotations
 
-import base64
 import difflib
 import html
-import re
 from dataclasses import dataclass
 from pathlib import Path
-
-import nbformat
 
 from capstone_pipeline.errors import ScriptDiffers
 from capstone_pipeline.render import Shown, badge, plural, text_line
@@ -23,8 +19,6 @@ from capstone_pipeline.stack import PROJECT
 MAGIC = "etl_script"
 WRITE = "write"
 """The word that takes the cell that was run last to its file."""
-
-_CELL = re.compile(rf"\A%%{MAGIC} +(\S+)[ \t]*(?:\n(.*))?\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,65 +71,6 @@ class ScriptCell:
             "if the file is right, take it into the notebook and load that again:\n  make notebook\n"
             f"If the cell is right, take it to the file, with this in a cell of its own:\n  %{MAGIC} {WRITE}",
         )
-
-
-def embed_script(notebook: Path) -> bool:
-    """Put the file that the notebook's script cell names into that cell; returns whether that changed it.
-
-    The file is looked for from the notebook's folder.
-
-    Raises
-    ------
-    ScriptDiffers
-        When there is no such cell, or no such file.
-    """
-    content = nbformat.read(notebook, as_version=4)
-    cell, path = _script_cell(notebook, content)
-    if not path.exists():
-        raise ScriptDiffers(
-            f"{path}, which should go into {notebook.name}, does not exist.",
-            "restore it from version control.",
-        )
-    first_line = cell["source"].partition("\n")[0]
-    embedded = f"{first_line}\n{path.read_text(encoding='utf-8').rstrip(chr(10))}"
-    if cell["source"] == embedded:
-        return False
-    cell["source"] = embedded
-    nbformat.write(content, notebook)
-    return True
-
-
-def is_embedded(notebook: Path) -> bool:
-    """Whether the notebook and the file hold the same script."""
-    cell, path = _script_cell(notebook, nbformat.read(notebook, as_version=4))
-    script = cell["source"].partition("\n")[2]
-    return path.exists() and _normalised(script) == _normalised(path.read_text(encoding="utf-8"))
-
-
-def embed_pictures(notebook: Path, folder: Path) -> list[str]:
-    """Refresh a notebook's attached pictures from the files of the same name; return the changed names."""
-    content = nbformat.read(notebook, as_version=4)
-    changed = []
-    for cell in content.cells:
-        for name, picture in cell.get("attachments", {}).items():
-            encoded = base64.b64encode((folder / name).read_bytes()).decode("ascii")
-            for mime_type in picture:
-                if picture[mime_type] != encoded:
-                    picture[mime_type] = encoded
-                    changed.append(name)
-    if changed:
-        nbformat.write(content, notebook)
-    return changed
-
-
-def _script_cell(notebook: Path, content: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, Path]:
-    for cell in content.cells:
-        if match := _CELL.match(cell["source"]):
-            return cell, notebook.parent / match[1]
-    raise ScriptDiffers(
-        f"{notebook} has no cell that begins with `%%{MAGIC} <path>`.",
-        f"put that line back above the script, or restore {notebook.name} from version control.",
-    )
 
 
 def _normalised(text: str) -> str:

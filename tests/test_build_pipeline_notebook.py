@@ -26,12 +26,12 @@ import capstone_pipeline as pipeline
 from capstone_pipeline import Connection, StackOutputs
 from capstone_pipeline.render import COLUMNS, format_value
 from capstone_pipeline.report import NotebookFailed, run_notebook
-from capstone_pipeline.script_cell import embed_script, is_embedded
 from demo import deploy_stack, upload_sample_data
 from local_aws import LocalAws
 from tests.oracle import COLUMNS as ORACLE_COLUMNS
 from tests.oracle import Expected, expected_tables
 from tests.outputs import code_cells, read, shown
+from tools.embed import embed_script
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "build_pipeline.ipynb"
@@ -61,8 +61,10 @@ def committed() -> NotebookNode:
     return read(NOTEBOOK)
 
 
-def test_the_script_in_the_notebook_is_the_script_that_glue_runs() -> None:
-    assert is_embedded(NOTEBOOK), "the notebook and glue_scripts/capstone_etl.py differ: run `make notebook`"
+def test_the_script_in_the_notebook_is_the_script_that_glue_runs(committed: NotebookNode) -> None:
+    (cell,) = [cell for cell in committed.cells if cell.id == "etl-script"]
+    script = (ROOT / "glue_scripts" / "capstone_etl.py").read_text()
+    assert cell.source.partition("\n")[2] == script.rstrip("\n"), "they differ: run `make notebook`"
 
 
 def test_the_notebook_is_committed_with_the_outputs_of_one_run_from_top_to_bottom(

@@ -11,8 +11,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from capstone_pipeline import ScriptDiffers
-from capstone_pipeline.__main__ import main
-from capstone_pipeline.script_cell import ScriptCell, embed_pictures, embed_script, is_embedded
+from capstone_pipeline.script_cell import ScriptCell
+from tools.__main__ import main
+from tools.embed import embed_pictures, embed_script
 
 ONE, TWO = "print(1)\n", "print(2)\nprint(3)\n"
 
@@ -97,11 +98,9 @@ def test_the_cell_magic_hands_the_whole_cell_over(tmp_path: Path, monkeypatch: p
 
 def test_an_edited_file_is_taken_into_the_cell_and_nothing_else_changes(notebook: Path) -> None:
     script_of(notebook).write_text(TWO)
-    assert not is_embedded(notebook)
     before = json.loads(notebook.read_text())
     assert embed_script(notebook)
     assert cell_of(notebook) == TWO
-    assert is_embedded(notebook)
     after = json.loads(notebook.read_text())
     assert after["cells"][1].pop("source") != before["cells"][1].pop("source")
     assert after == before
@@ -115,7 +114,6 @@ def test_a_notebook_that_holds_the_script_is_left_alone(notebook: Path) -> None:
 
 def test_a_script_that_does_not_exist_is_named(notebook: Path) -> None:
     script_of(notebook).unlink()
-    assert not is_embedded(notebook)
     with pytest.raises(ScriptDiffers, match="does not exist"):
         embed_script(notebook)
 
@@ -134,12 +132,11 @@ def test_a_picture_is_taken_into_the_notebook_when_its_file_changes(tmp_path: Pa
     assert embed_pictures(tmp_path / "n.ipynb", tmp_path) == []
 
 
-def test_the_command_checks_and_embeds(notebook: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_embeds_and_says_so(notebook: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script_of(notebook).write_text(TWO)
-    assert main(["embed", "--check", "--notebook", str(notebook)]) == 1
-    assert main(["embed", "--notebook", str(notebook)]) == 0
-    assert main(["embed", "--check", "--notebook", str(notebook)]) == 0
+    for said in ("took in", "holds"):
+        assert main(["embed", "--notebook", str(notebook)]) == 0
+        assert capsys.readouterr().out == f"pipeline.ipynb {said} the script of its file.\n"
     script_of(notebook).unlink()
-    capsys.readouterr()
     assert main(["embed", "--notebook", str(notebook)]) == 1
     assert "ScriptDiffers" in capsys.readouterr().err

@@ -5,6 +5,7 @@ python -m tools figures      bring the measured figures of benchmarks/results/ i
 python -m tools cost         print what a month costs, from measured bytes and seconds
 python -m tools blog         render docs/BLOG_POST.md as output/blog_post.html
 python -m tools diagram      draw docs/images/architecture.svg and .png anew
+python -m tools embed        put the ETL script and the pictures into build_pipeline.ipynb
 python -m tools notebooks    run all notebooks on an embedded AWS of their own and keep their outputs in them
 """
 
@@ -76,6 +77,17 @@ def run_diagram(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_embed(options: argparse.Namespace) -> int:
+    """Put the ETL script and the pictures into build_pipeline.ipynb."""
+    from tools.embed import embed_pictures, embed_script
+
+    notebook = options.notebook
+    print(f"{notebook.name} {'took in' if embed_script(notebook) else 'holds'} the script of its file.")
+    for name in embed_pictures(notebook, ROOT / "docs" / "images"):
+        print(f"{notebook.name} took in the picture {name}.")
+    return 0
+
+
 def run_notebooks(options: argparse.Namespace) -> int:
     """Run all notebooks, or none where one fails, and keep their outputs in them."""
     from tools import renew
@@ -90,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tools", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for run in (run_docs, run_figures, run_cost, run_blog, run_diagram, run_notebooks):
+    for run in (run_docs, run_figures, run_cost, run_blog, run_diagram, run_embed, run_notebooks):
         name = run.__name__.removeprefix("run_")
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
@@ -99,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--region", default="us-west-2")
         if run is run_figures:
             command.add_argument("--check", action="store_true", help="change nothing")
+        if run is run_embed:
+            command.add_argument("--notebook", type=Path, default=ROOT / "build_pipeline.ipynb")
         if run is run_blog:
             command.add_argument("--output-dir", type=Path, default=Path("output"))
     return parser

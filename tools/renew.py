@@ -10,8 +10,10 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import nbformat
+
 from capstone_pipeline import connect
-from capstone_pipeline.report import headlines, keep_outputs, run_notebook
+from capstone_pipeline.report import headlines, run_notebook
 from demo import ROOT, TEMPLATE, deploy_stack, upload_sample_data
 from local_aws import DEFAULT_REGION, running_server
 
@@ -44,3 +46,25 @@ def renew_notebooks() -> None:
             print("".join(f"  {line}\n" for line in headlines(copy)), end="")
         for notebook, copy in executed.items():
             keep_outputs(copy, notebook)
+
+
+def keep_outputs(executed: Path, notebook: Path) -> None:
+    """Put what an executed copy shows into the notebook itself, as it is then committed.
+
+    Left out: the cell that papermill adds, times and the tags of the run, and the outputs of cells tagged
+    "scripts", which are large and the same everywhere.
+    """
+    source, shown = (nbformat.read(path, as_version=4) for path in (notebook, executed))
+    by_id = {cell["id"]: cell for cell in shown.cells}
+    for cell in source.cells:
+        if cell["cell_type"] == "code":
+            ran = by_id[cell["id"]]
+            is_script = "scripts" in cell["metadata"].get("tags", [])
+            cell["outputs"] = [] if is_script else ran["outputs"]
+    code_cells = [cell for cell in source.cells if cell["cell_type"] == "code"]
+    for number, cell in enumerate(code_cells, start=1):
+        cell["execution_count"] = number
+        for output in cell["outputs"]:
+            if output["output_type"] == "execute_result":
+                output["execution_count"] = number
+    nbformat.write(source, notebook)
