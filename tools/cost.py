@@ -438,7 +438,6 @@ def _scaled(measured: Measurements, factor: int) -> dict[str, str]:
         "raw objects that a run lists": f"{RAW_DAYS * DELIVERIES // DAYS * factor:,}",
         "bronze files a day": f"{DELIVERIES // DAYS * factor * FILES_PER_OBJECT:,}",
         "silver a day": size(silver_day),
-        "read again a day to refresh gold, at most": size(silver_day / 2 * DELIVERIES / DAYS),
         "shuffled by a run, at most": size(more.events * measured.json_bytes),
         "executors to keep up": _numbers(*(run.executors for run in runs)),
         "seconds a run": _numbers(*(run.seconds for run in runs)),
