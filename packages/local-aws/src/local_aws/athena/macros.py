@@ -54,9 +54,9 @@ DEFINITIONS = (
     "athena_integer_text(x, type) AS athena_castable(regexp_full_match(x, '[+-]?[0-9]+'), x, type)",
     "athena_boolean_text(x) AS athena_castable("
     "lower(x) IN ('t', 'true', '1', 'f', 'false', '0'), x, 'boolean')",
-    # First the usual spelling, known by being the text of its date: matching a pattern takes thrice the time.
+    # First the usual spelling, yyyy-mm-dd: to match a pattern takes three times as long as the cast itself.
     r"""athena_try_date(x) AS CASE
-        WHEN CAST(TRY_CAST(x AS DATE) AS VARCHAR) = x AND strlen(x) = 10 THEN TRY_CAST(x AS DATE)
+        WHEN strlen(x) = 10 AND x >= '0' AND x < ':' AND instr(x, '-') = 5 THEN TRY_CAST(x AS DATE)
         WHEN regexp_full_match(trim(x), '[+-]?\d{4,}-\d{1,2}-\d{1,2}') THEN TRY_CAST(trim(x) AS DATE) END""",
     """athena_date(x) AS coalesce(athena_try_date(x), CASE WHEN x IS NOT NULL THEN
         CAST(athena_marked('INVALID_CAST_ARGUMENT: Value cannot be cast to date: ' || x) AS DATE) END)""",
