@@ -22,6 +22,8 @@ LINTERS_STAMP := $(LINTERS)/installed
 TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 LOCAL_AWS := packages/local-aws
+# Files of tests on two processes, each with an embedded AWS of its own; the folders with the longest come first.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \
 	$(LOCAL_AWS)/src $(LOCAL_AWS)/tests
 
@@ -85,10 +87,10 @@ diagram: venv  ## draw the picture of the architecture anew: docs/images/archite
 	@$(BIN)/python -m tools diagram
 
 test: dev linters browser lint  ## lint, types and the pipeline's tests (those lint templates and policies, too)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-local-aws: dev  ## the tests of the embedded AWS
-	$(BIN)/python -m pytest $(LOCAL_AWS)/tests
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(LOCAL_AWS)/tests
 
 test-long: dev  ## 1,000 random histories of the ETL script, and many kills (EXAMPLES=n histories, SEED=n to repeat them)
 	@seed="$(SEED)"; \
