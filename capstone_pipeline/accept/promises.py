@@ -184,7 +184,7 @@ def bad_bytes_are_told(scenario: Scenario) -> str:
     """Glue's reader fails of bytes that are no UTF-8; the run says so, and goes by the listing."""
     run = scenario.watched_run.run
     _require(run.reader_failure, f"run {run.id} says nothing of it: Glue's reader did not fail")
-    return run.reader_failure[:200]
+    return run.reader_failure[:600]
 
 
 @promise
@@ -291,6 +291,14 @@ def queries_scan_little(scenario: Scenario) -> str:
     evidence = ", ".join(f"{number}: {file_size(size)}" for number, size in scanned.items())
     _require(max(scanned.values()) < bounds.ATHENA_MINIMUM_BYTES, evidence)
     return evidence
+
+
+@promise
+def careless_queries_are_refused(scenario: Scenario) -> str:
+    """Athena refuses a query on bronze that leaves the day open, which would list each minute there is."""
+    refusal = scenario.careless_query
+    _require("injected" in refusal, refusal or "it answered")
+    return refusal
 
 
 @promise

@@ -69,7 +69,13 @@ class Report:
 
 
 def _run_row(run: dict[str, Any]) -> str:
-    cells = [run["run"], run["state"], run["files"], run["seconds"], f"{run['dpu_seconds']:,.0f}"]
+    cells = [
+        run["run"],
+        run["state"],
+        "" if run["files"] is None else run["files"],
+        run["seconds"],
+        f"{run['dpu_seconds']:,.0f}",
+    ]
     requests = "not counted" if run["requests"] is None else _pairs(run["requests"])
     cells += [_pairs(run["phases"]), requests]
     return "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"

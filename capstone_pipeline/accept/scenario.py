@@ -30,7 +30,7 @@ from capstone_pipeline import job, report
 from capstone_pipeline.accept import deliveries
 from capstone_pipeline.accept.site import ROOT, Site, put_up
 from capstone_pipeline.answers import ask, partition_filter, read_queries, run_query
-from capstone_pipeline.errors import PipelineError, error_code, own_errors
+from capstone_pipeline.errors import PipelineError, QueryFailed, error_code, own_errors
 from capstone_pipeline.stack import StackOutputs
 
 GOLD = ("conversion_funnel", "hourly_revenue", "top_products", "category_performance", "user_activity")
@@ -85,7 +85,8 @@ class Run:
     @property
     def reader_failure(self) -> str:
         """What it said of Glue's own reader, if that failed."""
-        return next((line for line in self.lines if line.startswith("Glue's reader failed")), "")
+        starts = [at for at, line in enumerate(self.lines) if line.startswith("Glue's reader failed")]
+        return " ".join(self.lines[starts[0] : starts[0] + 3]) if starts else ""
 
     @property
     def seconds(self) -> int:
@@ -303,6 +304,22 @@ class Scenario:
     def validated(self) -> list[str]:
         """What the validation said at its end."""
         return self._execute(ROOT / "notebooks" / "validate_results.ipynb")
+
+    @once
+    def careless_query(self) -> str:
+        """Why Athena refused a query on bronze that names a month only; empty where it answered.
+
+        Should it answer, it has listed 44,640 minutes, for some 20 cents.
+        """
+        sql = (
+            f"SELECT count(*) AS line_count FROM {self.stack.bronze_database_name}.events "
+            "WHERE year = '2025' AND month = '11'"
+        )
+        try:
+            ask(self.aws, self.stack, sql, "a careless question")
+        except QueryFailed as error:
+            return error.what
+        return ""
 
     @once
     def raw_at_last(self) -> Listing:
