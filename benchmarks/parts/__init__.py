@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.parts import backlog, compaction, generator, history, one_batch, queries, scale_out, storage
+from benchmarks.parts import (
+    backlog,
+    compaction,
+    generator,
+    history,
+    one_batch,
+    queries,
+    requests,
+    scale_out,
+    storage,
+)
 
 PARTS: dict[str, ModuleType] = {
     "one_batch": one_batch,
     "history": history,
     "backlog": backlog,
+    "requests": requests,
     "storage": storage,
     "queries": queries,
     "compaction": compaction,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -28,7 +30,7 @@ from benchmarks.harness import (
     progress,
     run_once,
 )
-from benchmarks.parts import backlog, compaction, history
+from benchmarks.parts import backlog, compaction, history, requests
 from benchmarks.parts.queries import scanned_bytes
 from benchmarks.phases import IN_ORDER, effort, phases
 from benchmarks.results import Result, load
@@ -221,3 +223,29 @@ def test_bytes_scanned_are_those_of_the_columns_that_a_query_names(tmp_path: Pat
     }
     sql = "SELECT a, count(*) FROM events WHERE c > 0 GROUP BY a"
     assert scanned_bytes(sql, [path, path]) == 2 * (chunks["a"] + chunks["c"])
+
+
+def test_a_lake_that_is_laid_out_has_the_files_that_a_run_would_have_left(bench: Bench) -> None:
+    pipeline, s3 = deploy(bench, "laid-out"), bench.aws.client("s3")
+    model, other = (bench.batches(FEW.events)[number] for number in (20, 40))
+    written, entries = [], []
+    for file in (model, other):
+        pipeline.deliver(file)
+        written.append(set(pipeline.run().written))
+        (key,) = pipeline.objects("bronze/objects/")
+        index = s3.get_object(Bucket=pipeline.stack.analytics_bucket_name, Key=key)["Body"].read()
+        lines = [json.loads(line) for line in index.splitlines()]
+        entries += [line for line in lines if line["uri"].endswith(file.path.name)]
+    arrival = datetime.fromisoformat(entries[1]["arrival"])
+    key, line = requests.raw_object(entries[0], arrival)
+    assert key == f"events/{'/'.join(other.path.parts[-6:])}"
+    same = ("uri", "arrival")
+    assert [line[name] for name in same] == [entries[1][name] for name in same]
+    assert line.keys() == entries[1].keys() and line["days"].keys() == entries[1]["days"].keys()
+    laid_out = {requests.renamed(key, entries[0], line, arrival) for key in requests.own(written[0])}
+    assert {folder_of(key) for key in laid_out} == {folder_of(key) for key in requests.own(written[1])}
+
+
+def folder_of(key: str) -> str:
+    """A key without what is another for each run; of silver's hours, any."""
+    return re.sub(r"(run|hour)=[0-9a-f]+/(?!minute)|part-.*", "", key)
