@@ -7,10 +7,10 @@ from decimal import Decimal
 from capstone_pipeline import job
 
 REQUESTS_OF_A_RUN = {
-    "LIST": 200,
-    "HEAD": 200,
-    "GET": 55,
-    "PUT": 50,
+    "LIST": 230,
+    "HEAD": 240,
+    "GET": 60,
+    "PUT": 55,
     "COPY": 8,
     "DELETE": 8,
     "DELETE MANY": 8,
