@@ -167,7 +167,10 @@ class once(Generic[Step]):
 
 
 class Scenario:
-    """An acceptance as it goes on. Notebooks as they ran come into `folder`."""
+    """An acceptance as it goes on. Notebooks as they ran come into `folder`.
+
+    A step that asserts another one is not done where that failed.
+    """
 
     def __init__(self, site: Site, folder: Path) -> None:
         self.site, self.aws, self.say, self.folder = site, site.aws, site.say, folder
@@ -217,6 +220,7 @@ class Scenario:
     @once
     def idle_run(self) -> Idle:
         """A run with nothing new, and a second start while it goes on."""
+        assert self.notebook_run
         before, requests = self._lake(), self._requests()
         run_id = self._start("nothing new")
         try:
@@ -230,6 +234,7 @@ class Scenario:
     @once
     def reset_run(self) -> tuple[Run, Answers]:
         """A run after the bookmark was reset, and the answers then."""
+        assert self.notebook_run
         with own_errors(f"resetting the bookmark of job {self.stack.glue_job_name}"):
             self.aws.client("glue").reset_job_bookmark(JobName=self.stack.glue_job_name)
         return self._run("the run after a reset bookmark", "everything again"), self._ask_five()
@@ -237,6 +242,7 @@ class Scenario:
     @once
     def watched_run(self) -> Watched:
         """The second delivery, taken in while somebody reads gold."""
+        assert self.notebook_run
         self._deliver(deliveries.SECOND)
         before = {table: self._gold(table)[0] for table in GOLD}
         with self._watching() as watch:
@@ -274,6 +280,7 @@ class Scenario:
     @once
     def stopped_run(self) -> Stopped:
         """The third delivery; its run is stopped as soon as it is at work, and another one started."""
+        assert self.watched_run
         self._deliver(deliveries.THIRD)
         run_id = self._start("an object delivered again, to be stopped")
         deadline = time.monotonic() + _NOTE_SECONDS
@@ -291,6 +298,7 @@ class Scenario:
     @once
     def generated(self) -> tuple[dict[str, Any], Run]:
         """What the generator answered to an invocation, and the run that took its object in."""
+        assert self.notebook_run
         name = self.stack.generator_function_name
         self.say(f"invoking {name}")
         with own_errors(f"invoking {name}"):

@@ -21,6 +21,7 @@ from bs4 import BeautifulSoup
 
 from capstone_pipeline.accept import bounds
 from local_aws import LocalAws
+from tools.embed import embed_script
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = (
@@ -118,7 +119,7 @@ def test_every_promise_is_kept_that_can_be_seen_here(full: Acceptance) -> None:
     assert full.code == 0, full.said + full.complaint
     states = {finding["promise"]: finding["state"] for finding in full.findings}
     assert [promise for promise, state in states.items() if state != "kept"] == [
-        "A run over one object takes no more DPU seconds than docs/COSTS.md reckons with."
+        "A run over one object takes no more DPU seconds than docs/BENCHMARKS_AND_COSTS.md reckons with."
     ]
     assert set(states.values()) == {"kept", "not checked here"}
     assert all(finding["evidence"] for finding in full.findings)
@@ -221,6 +222,7 @@ def test_a_script_that_loses_lines_breaks_promises_and_ctrl_c_in_a_later_run_lea
     )
     assert losing != script.read_text()
     script.write_text(losing)
+    assert embed_script(project / "build_pipeline.ipynb")
     folder = tmp_path / "output"
     with begun(aws, "late", folder, "--yes", project=project) as process:
         wait_for(process, "broken: The five queries answer what was worked out by hand")
