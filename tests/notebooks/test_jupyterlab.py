@@ -100,6 +100,17 @@ def answers(address: str) -> bool:
         return False
 
 
+def saved_cells(page: Page, path: Path) -> list[Any]:
+    """The notebook's code cells on disk, saved until all of them have run."""
+    deadline = time.monotonic() + SECONDS_TO_RUN
+    while True:
+        page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        cells = code_cells(read(path))
+        if all(cell.execution_count for cell in cells) or time.monotonic() > deadline:
+            return cells
+        time.sleep(1)
+
+
 def photograph(page: Page, path: Path) -> None:
     """The whole notebook in one picture."""
     height = page.evaluate("document.querySelector('.jp-Notebook .jp-WindowedPanel-inner').scrollHeight")
@@ -120,10 +131,9 @@ def test_every_notebook_opens_and_runs_in_jupyterlab(shop: Shop, folder: Path) -
             page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
             assert page.evaluate(BROKEN) == [], f"{name} as committed"
             page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-            page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+            cells = saved_cells(page, folder / name)
             photograph(page, folder / f"{Path(name).stem}.png")
             assert page.evaluate(BROKEN) == [], f"{name} after a run"
-            cells = code_cells(read(folder / name))
             assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), name
             kinds = {output.output_type for cell in cells for output in cell.outputs}
             assert kinds <= {"execute_result", "display_data"}, name

@@ -1,7 +1,8 @@
 """CloudFormation as AWS has it, where MiniStack's pretends: resource types, rolled back stacks, buckets.
 
 Resource types of services that are not served, which MiniStack would report as created, are refused with the
-template. A stack that rolled back has to be deleted before its name can be used again. Of AWS::S3::Bucket,
+template. A stack that rolled back has to be deleted before its name can be used again; one that is deleted
+while it is created is not created any further. Of AWS::S3::Bucket,
 MiniStack ignores BucketEncryption, LifecycleConfiguration and OwnershipControls, and it deletes a bucket
 together with whatever it holds, where AWS fails with BucketNotEmpty: a clean-up that does not work would go
 unseen.
@@ -9,18 +10,21 @@ unseen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from ministack.services import cloudformation, s3
-from ministack.services.cloudformation import changesets, handlers, provisioners
+from ministack.services.cloudformation import changesets, handlers, provisioners, stacks
 
 from local_aws.refusals import refusal
 
 Properties = Mapping[str, Any]
 Answer = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body, as MiniStack's S3 functions return them."""
+Operation = Callable[..., Coroutine[Any, Any, None]]
+"""MiniStack's work on a stack in the background; the arguments begin with the stack's name and id."""
 
 SERVED_TYPES = frozenset(
     f"AWS::{service}::{kind}"
@@ -76,6 +80,12 @@ def install() -> None:
     for action, names_new_stack in (("CreateStack", _always), ("CreateChangeSet", _is_of_type_create)):
         original = handlers._ACTION_HANDLERS[action]
         handlers._ACTION_HANDLERS[action] = _refusing_rolled_back(original, names_new_stack)
+    at_work: dict[str, asyncio.Event] = {}
+    handlers._deploy_stack_async = changesets._deploy_stack_async = _telling_its_end(
+        stacks._deploy_stack_async, at_work
+    )
+    handlers._delete_stack_async = _ending_the_creation(stacks._delete_stack_async, at_work)
+    stacks._provision_keeping_seed = _unless_deleted(stacks._provision_keeping_seed)
     bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
     bucket.update(
         create=_configuring_create(bucket["create"]),
@@ -124,6 +134,48 @@ def _always(parameters: Properties) -> bool:
 
 def _is_of_type_create(parameters: Properties) -> bool:
     return handlers._p(parameters, "ChangeSetType") == "CREATE"
+
+
+def _telling_its_end(deploy: Operation, at_work: dict[str, asyncio.Event]) -> Operation:
+    """Creation or update of a stack, whose end can be waited for under the stack's id."""
+
+    async def wrapped(stack_name: str, stack_id: str, *arguments: Any, **options: Any) -> None:
+        ended = at_work[stack_id] = asyncio.Event()
+        try:
+            await deploy(stack_name, stack_id, *arguments, **options)
+        finally:
+            del at_work[stack_id]
+            ended.set()
+
+    return wrapped
+
+
+def _ending_the_creation(delete: Operation, at_work: dict[str, asyncio.Event]) -> Operation:
+    """Deletion of a stack, creating none of its resources any more.
+
+    MiniStack goes on creating after the deletion, behind a custom resource that it waited for. AWS cancels
+    what is being created, even a custom resource at work (aws-cloudformation/cloudformation-coverage-roadmap
+    #1730); here that one is waited for, so that it is deleted as well.
+    """
+
+    async def wrapped(stack_name: str, stack_id: str, *arguments: Any, **options: Any) -> None:
+        if ended := at_work.get(stack_id):
+            cloudformation._stacks[stack_name]["StackStatus"] = "DELETE_IN_PROGRESS"
+            await ended.wait()
+        await delete(stack_name, stack_id, *arguments, **options)
+
+    return wrapped
+
+
+def _unless_deleted(provision: Callable[..., Any]) -> Callable[..., Any]:
+    """Creation of a resource, which ends the creation of a stack that is being deleted."""
+
+    def wrapped(kind: str, logical_id: str, properties: Properties, stack_name: str) -> Any:
+        if cloudformation._stacks[stack_name]["StackStatus"] == "DELETE_IN_PROGRESS":
+            raise asyncio.CancelledError  # Nothing is rolled back: the deletion is what comes next.
+        return provision(kind, logical_id, properties, stack_name)
+
+    return wrapped
 
 
 def _configuring_create(create: Callable[..., tuple[str, dict]]) -> Callable[..., tuple[str, dict]]:
