@@ -287,12 +287,16 @@ def blocks_of(file: Any) -> Iterator[bytes | None]:
 THREADS = 16
 
 
+def s3_client() -> Any:
+    return boto3.client("s3", config=Config(max_pool_connections=THREADS))
+
+
 class Bucket:
     """A bucket: its objects by key, and tables by Spark."""
 
     def __init__(self, spark: SparkSession, name: str) -> None:
         self.spark, self.uri, self.name = spark, f"s3://{name}", name
-        self.s3: Any = boto3.client("s3", config=Config(max_pool_connections=THREADS))
+        self.s3 = s3_client()
 
     def objects(self, prefix: str) -> list[dict[str, Any]]:
         """Key, Size, ETag and LastModified of all objects whose keys begin so."""
@@ -335,6 +339,24 @@ class Bucket:
         columns, paths = T.StructType([*table.columns, *folders]), [f"{self.uri}/{key}" for key in keys]
         reader = self.spark.read.schema(columns).option("basePath", f"{self.uri}/{table.location}")
         return reader.parquet(*paths) if paths else self.spark.createDataFrame([], columns)
+
+    def rows_of_small(self, table: Table, keys: list[str]) -> DataFrame:
+        """The rows of many small files of a table, each got as a whole: Spark asks S3 ten times for each."""
+        bucket, columns = self.name, to_arrow_schema(table.columns)
+
+        def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            s3 = s3_client()
+            for batch in batches:
+                for body in side_by_side(
+                    lambda number: s3.get_object(Bucket=bucket, Key=keys[number])["Body"].read(),
+                    batch["id"].to_pylist(),
+                ):
+                    yield from pq.read_table(BytesIO(body), schema=columns).to_batches()
+
+        if not keys:
+            return self.spark.createDataFrame([], table.columns)
+        tasks = 1 + len(keys) // THREADS
+        return self.spark.range(0, len(keys), 1, tasks).mapInArrow(read, table.columns)
 
     def events(self, objects: Iterable[RawObject]) -> DataFrame:
         """What bronze has accepted of these objects."""
@@ -469,7 +491,7 @@ def write_bronze(one: RawObject, lake: str) -> RawObject:
 
     Raises RuntimeError unless every line is in one of them.
     """
-    s3, (bucket, key) = boto3.client("s3"), one.uri.removeprefix("s3://").split("/", 1)
+    s3, (bucket, key) = s3_client(), one.uri.removeprefix("s3://").split("/", 1)
     lines, hours, columns = 0, set[int](), [to_arrow_schema(table.columns) for table in BRONZE]
     with ExitStack() as open_files:
         files = [open_files.enter_context(TemporaryFile()) for _ in BRONZE]
@@ -666,7 +688,7 @@ def renew_cube(lake: Bucket, work: Work, days: set[str], run: str) -> None:
     events = lake.rows(EVENTS_CLEANED, [key for key in silver if own in key]).drop("run")
     lake.append(EVENT_CUBE, event_cube(events), run)
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns.names
-    known = lake.rows(DAILY_VISITORS, visitors)  # Many more: they pass by.
+    known = lake.rows_of_small(DAILY_VISITORS, visitors)  # Many more: they pass by.
     seen_again = known.join(work.broadcast_if_few(seen), columns, "left_semi").select(*columns)
     new = seen.join(work.broadcast_if_few(seen_again), columns, "left_anti")
     lake.append(DAILY_VISITORS, new, run)
@@ -794,11 +816,12 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         # Planned here: other threads would not plan with this session's settings.
         side_by_side(write, [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()])
 
-    cube, visitors = (lake.rows(one, lake.files(map(one.day, days))) for one in (EVENT_CUBE, DAILY_VISITORS))
+    of_days = (EVENT_CUBE, DAILY_VISITORS)
+    cube, visitors = (lake.rows_of_small(one, lake.files(map(one.day, days))) for one in of_days)
     write_all_from(event_cube=cube.persist(), daily_visitors=visitors)
     cube.unpersist()
     counts = "gold.product_counts"
-    write_all_from(product_counts=lake.rows(GOLD[counts][0], [gold_key(counts)]))
+    write_all_from(product_counts=lake.rows_of_small(GOLD[counts][0], [gold_key(counts)]))
 
 
 # --- The run ------------------------------------------------------------------------------------------------
