@@ -165,9 +165,13 @@ def test_a_change_that_doubles_what_s3_is_asked_would_break_the_bounds(
 # --- Ctrl-C, and a broken promise ---------------------------------------------------------------------------
 
 
-def test_ctrl_c_while_the_stack_is_created_leaves_nothing(aws: LocalAws, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, 0.1, 1])
+def test_ctrl_c_while_the_stack_is_created_leaves_nothing(
+    aws: LocalAws, tmp_path: Path, seconds: float
+) -> None:
     with begun(aws, "early", tmp_path, "--yes") as process:
         wait_for(process, "creating capstone-early-accept")
+        time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         acceptance = ended(process, tmp_path)
     assert acceptance.code == 130, acceptance.complaint

@@ -228,3 +228,48 @@ def test_a_stack_that_rolled_back_can_be_created_again_once_it_is_deleted(
     assert stack.deploy() == "CREATE_COMPLETE"
     stack.s3.head_bucket(Bucket=stack.name)
     assert stack.delete() == "DELETE_COMPLETE"
+
+
+SLOW = """
+import time
+
+import cfnresponse
+
+
+def handler(event, context):
+    time.sleep(1)
+    cfnresponse.send(event, context, cfnresponse.SUCCESS, {}, "slow")
+"""
+
+
+def test_a_stack_deleted_while_it_waits_for_a_custom_resource_is_created_no_further(aws: LocalAws) -> None:
+    function = {
+        "Runtime": "python3.13",
+        "Handler": "index.handler",
+        "Role": "arn:aws:iam::000000000000:role/any",
+        "Timeout": 30,
+        "Code": {"ZipFile": SLOW},
+    }
+    resources = {
+        "Function": {"Type": "AWS::Lambda::Function", "Properties": function},
+        "Slow": {"Type": "Custom::Slow", "Properties": {"ServiceToken": {"Fn::GetAtt": "Function.Arn"}}},
+        "Bucket": {"Type": "AWS::S3::Bucket", "DependsOn": "Slow"},
+    }
+    stack = BucketStack(aws, "cfn-deleted-early")
+    body = json.dumps({"Resources": resources})
+    stack.stack_id = stack.cloudformation.create_stack(StackName=stack.name, TemplateBody=body)["StackId"]
+
+    def events() -> list[tuple[str, str]]:
+        """The newest first."""
+        answer = stack.cloudformation.describe_stack_events(StackName=stack.stack_id)
+        return [(event["LogicalResourceId"], event["ResourceStatus"]) for event in answer["StackEvents"]]
+
+    deadline = time.monotonic() + 30
+    while ("Slow", "CREATE_IN_PROGRESS") not in events():
+        assert time.monotonic() < deadline, events()
+        time.sleep(0.05)
+    assert stack.delete() == "DELETE_COMPLETE"
+    told = events()
+    assert told[0] == (stack.name, "DELETE_COMPLETE")
+    assert ("Slow", "DELETE_COMPLETE") in told and ("Function", "DELETE_COMPLETE") in told
+    assert ("Bucket", "CREATE_COMPLETE") not in told
