@@ -94,7 +94,7 @@ POINTS = {
 """Of a run's requests: `benchmarks/results/requests.json` has the figures `<point>_<kind>`, such as
 batch_1_list, in the unit count; `<point>_waiting_seconds` may say for how long the run waits for S3."""
 REQUESTS_UNTIL_MEASURED = {
-    "batch_1": {"LIST": 230, "PUT": 63, "GET": 60, "HEAD": 240, "DELETE": 16},
+    "batch_1": {"LIST": 230, "PUT": 63, "GET": 50, "HEAD": 210, "DELETE": 16},
     "batch_288": {"LIST": 400, "PUT": 63, "GET": 700, "HEAD": 700, "DELETE": 16},
     "day_30": {"LIST": 500, "PUT": 63, "GET": 700, "HEAD": 700, "DELETE": 16},
 }

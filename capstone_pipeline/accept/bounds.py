@@ -8,8 +8,8 @@ from capstone_pipeline import job
 
 REQUESTS_OF_A_RUN = {
     "LIST": 230,
-    "HEAD": 240,
-    "GET": 60,
+    "HEAD": 210,
+    "GET": 50,
     "PUT": 55,
     "COPY": 8,
     "DELETE": 8,
