@@ -26,7 +26,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -493,13 +493,10 @@ def write_bronze(one: RawObject, lake: str) -> RawObject:
     """
     s3, (bucket, key) = s3_client(), one.uri.removeprefix("s3://").split("/", 1)
     lines, hours, columns = 0, set[int](), [to_arrow_schema(table.columns) for table in BRONZE]
-    with ExitStack() as open_files:
-        files = [open_files.enter_context(TemporaryFile()) for _ in BRONZE]
-        with ExitStack() as open_writers:
-            pairs = zip(files, columns, strict=True)
-            writers = [
-                open_writers.enter_context(pq.ParquetWriter(*pair, compression="zstd")) for pair in pairs
-            ]
+    with TemporaryFile() as accepted, TemporaryFile() as rejected:
+        files = (accepted, rejected)
+        writers = [pq.ParquetWriter(*pair, compression="zstd") for pair in zip(files, columns, strict=True)]
+        with writers[0], writers[1]:
             for *rows, seconds in judged_batches(s3.get_object(Bucket=bucket, Key=key)["Body"], one.uri):
                 for writer, of_table in zip(writers, rows, strict=True):
                     writer.write_table(arrow_table(of_table, writer.schema))
@@ -571,8 +568,6 @@ def write_index(lake: Bucket, held: dict[str, RawObject], new: Iterable[str]) ->
 
 def take_in(lake: Bucket, work: Work, objects: dict[str, RawObject]) -> None:
     """Bring these objects, which the note names, to bronze. Raises RuntimeError if one is not there then."""
-    if not objects:
-        return
     rows = judged_objects(lake.spark, list(objects.values()), lake.name).collect()
     outcomes = {one.uri: one for one in (RawObject(**json.loads(row.outcome)) for row in rows)}
     if lost := objects.keys() - outcomes.keys():
@@ -917,7 +912,8 @@ def run(
     with ThreadPoolExecutor(1) as meanwhile:  # The listing tells what is new; a reset hands over more.
         handed = meanwhile.submit(handed_over, glue_context, raw)
         work = find_work(lake, listed, compact_days)
-        take_in(lake, work, work.objects)
+        if work.objects:
+            take_in(lake, work, work.objects)
     if again := {uri: listed[uri] for uri in sorted(listed.keys() & handed.result() - work.objects.keys())}:
         work.objects |= again
         work.note(lake)
