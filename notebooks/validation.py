@@ -172,17 +172,17 @@ def check_events(shop: Shop, expected: Recomputed) -> Check:
     days = shop.ask("SELECT event_date FROM user_activity", "days")["event_date"]
     days = {*days, *expected.rows("SELECT DISTINCT event_date FROM events")["event_date"]}
     where = f"{silver} WHERE {partition_filter(days)}"
+
+    def in_both(sql: str, title: str) -> list[pd.DataFrame]:
+        """What a statement answers of the events as recomputed, and of silver's."""
+        frames = (expected.rows(sql.format("events")), shop.ask(sql.format(where), title))
+        return [_complete(frame, expected) for frame in frames]
+
     by_day = (
         "SELECT event_date, count(*) AS event_count, sum(quantity) AS quantity, "
         "sum(price * quantity) AS amount FROM {} GROUP BY event_date"
     )
-    wanted, found = (
-        _complete(frame, expected)
-        for frame in (
-            expected.rows(by_day.format("events")),
-            shop.ask(by_day.format(where), "events of silver by day"),
-        )
-    )
+    wanted, found = in_both(by_day, "events of silver by day")
     by_file = f"SELECT source_file, event_date, count(*) AS event_count FROM {where} GROUP BY 1, 2"
     named = _complete(shop.ask(by_file, "events of silver by file"), expected)
     # Without the time: Athena reads it in milliseconds, in which two events may well be one.
@@ -191,13 +191,7 @@ def check_events(shop: Shop, expected: Recomputed) -> Check:
         f"FROM {{}} GROUP BY event_date, {', '.join(Identity._fields[:-1])}) AS counted "
         "GROUP BY event_date, alike"
     )
-    alike_wanted, alike_found = (
-        _complete(frame, expected)
-        for frame in (
-            expected.rows(alike_but_for_time.format("events")),
-            shop.ask(alike_but_for_time.format(where), "events of silver that are alike"),
-        )
-    )
+    alike_wanted, alike_found = in_both(alike_but_for_time, "events of silver that are alike")
     twice = _repeated(alike_found) - _repeated(alike_wanted)
     possible, shares = shares_of_files(named, _complete(_bounds(expected), expected))
     pairs = ((possible, shares), (wanted, found), (alike_wanted, alike_found))
