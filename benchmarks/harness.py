@@ -32,6 +32,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.results import ROOT, Figure
 from benchmarks.spark_events import Observation, observation_settings, read_observation
 from capstone_pipeline import Connection, StackOutputs, connect, create_or_update_job, upload_if_changed
+from capstone_pipeline.job import ACTIVE_STATES, parse_summary
 from demo import deploy_stack
 from generate_sample_data import FileSummary, Settings, generate
 from local_aws import BYTES_READ, DEFAULT_REGION, LocalAws, running_server
@@ -48,7 +49,6 @@ FIRST_PERIOD = datetime(2025, 11, 18, 8, tzinfo=UTC)
 PRODUCTS = 1_000
 """As many as the generator Lambda's shop has."""
 
-_ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR")
 _POLL_SECONDS = 0.25
 _ARCHIVE_TIMEOUT_SECONDS = 300
 
@@ -185,6 +185,11 @@ class Run:
     """Bytes of its processes when they had most, by kind, where that was asked for."""
     events: Observation | None
 
+    @property
+    def new_files(self) -> int | None:
+        """How many it took in; None where its script does not tell, as the baseline's."""
+        return parse_summary([line.text for line in self.output]).get("bronze", {}).get("files")
+
     def told(self, pattern: re.Pattern[str]) -> re.Match[str]:
         """The one match in its system log."""
         (match,) = [match for line in self.system if (match := pattern.search(line.text))]
@@ -236,7 +241,8 @@ class Pipeline:
         memory: dict[str, int] = {}
         with peak_memory(self.bench.server, memory) if with_memory else contextlib.nullcontext():
             run_id = glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
-            while (run := glue.get_job_run(JobName=job, RunId=run_id)["JobRun"])["JobRunState"] not in _ENDED:
+            asked = {"JobName": job, "RunId": run_id}
+            while (run := glue.get_job_run(**asked)["JobRun"])["JobRunState"] in ACTIVE_STATES:
                 time.sleep(_POLL_SECONDS)
         requests = Counter[str]()
         for kinds in self.bench.server.requests().values():

@@ -371,7 +371,7 @@ def wait_for_job_run(
     JobRunTimedOut
     """
     show = show or _cell_output()
-    glue, log = aws.client("glue"), _RunLog(aws, stack, run.run_id)
+    glue, log = aws.client("glue"), RunLog(aws, stack, run.run_id)
     deadline = time.monotonic() + timeout_minutes * 60
     while True:
         with own_errors(f"waiting for run {run.run_id} of job {stack.glue_job_name}"):
@@ -397,7 +397,7 @@ def wait_for_job_run(
         run_id=run.run_id,
         started=status["StartedOn"],
         seconds=elapsed,
-        summary=log.complete_summary(),
+        summary=log.complete_summary(_LOG_DELAY_SECONDS),
         log_location=f"log group {stack.output_log_group}, the streams that begin with {run.run_id}",
     )
 
@@ -425,13 +425,18 @@ def last_successful_run(aws: Connection, stack: StackOutputs) -> datetime:
     return max(started).astimezone(UTC)
 
 
+def is_complete(summary: dict[str, dict[str, Any]]) -> bool:
+    """Whether a summary has all steps that its run came to: one without new files comes to bronze only."""
+    return RUN_STEPS[-1] in summary or summary.get("bronze", {}).get("files") == 0
+
+
 def parse_summary(lines: list[str]) -> dict[str, dict[str, Any]]:
     """The counters of each step: the JSON lines that the script prints, among all lines of a run's log."""
     counters = [json.loads(line) for line in lines if line.startswith(_SUMMARY_START)]
     return {counter.pop("layer"): counter for counter in counters}
 
 
-class _RunLog:
+class RunLog:
     """What one run has printed so far.
 
     Its streams are found by how their names begin: Glue names them after the run, but not all just so.
@@ -441,24 +446,27 @@ class _RunLog:
         self._logs = aws.client("logs")
         self._group, self._run_id = stack.output_log_group, run_id
 
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """The summary lines printed so far, parsed; empty while there is no log."""
+    def lines(self, pattern: str = "") -> list[str]:
+        """What CloudWatch's filter pattern lets through, else all; empty while there is no log."""
         with own_errors(f"reading log group {self._group}, the streams of {self._run_id}"):
             pages = self._logs.get_paginator("filter_log_events").paginate(
-                logGroupName=self._group, logStreamNamePrefix=self._run_id, filterPattern='"layer"'
+                logGroupName=self._group, logStreamNamePrefix=self._run_id, filterPattern=pattern
             )
             try:
-                return parse_summary([event["message"] for page in pages for event in page["events"]])
+                return [event["message"].rstrip("\n") for page in pages for event in page["events"]]
             except self._logs.exceptions.ResourceNotFoundException:
-                return {}
+                return []
 
-    def complete_summary(self) -> dict[str, dict[str, Any]]:
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """The summary lines printed so far, parsed."""
+        return parse_summary(self.lines('"layer"'))
+
+    def complete_summary(self, patience_seconds: float) -> dict[str, dict[str, Any]]:
         """The summary of a run that has ended; CloudWatch may show its last lines a little later."""
-        deadline = time.monotonic() + _LOG_DELAY_SECONDS
+        deadline = time.monotonic() + patience_seconds
         while True:
             summary = self.summary()
-            nothing_new = summary.get("bronze", {}).get("files") == 0
-            if nothing_new or RUN_STEPS[-1] in summary or time.monotonic() >= deadline:
+            if is_complete(summary) or time.monotonic() >= deadline:
                 return summary
             time.sleep(1)
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from io import BytesIO
@@ -37,7 +37,6 @@ GOLD = ("conversion_funnel", "hourly_revenue", "top_products", "category_perform
 NOTE = "_pending/run.json"
 """Stands in the lake from a run's first change to its last."""
 _LOOK_SECONDS, _LOG_SECONDS, _NOTE_SECONDS = 0.5, 90, 600
-_ENDED = {"SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR"}
 
 Listing = dict[str, tuple[str, str]]
 """Key -> ETag and time of the last writing."""
@@ -80,7 +79,7 @@ class Run:
     @property
     def has_told_all(self) -> bool:
         """Whether its log has all layers that it came to; one without new objects comes to bronze only."""
-        return "gold" in self.summary or self.files == 0
+        return job.is_complete(self.summary)
 
     @property
     def reader_failure(self) -> str:
@@ -284,7 +283,7 @@ class Scenario:
         self._deliver(deliveries.THIRD)
         run_id = self._start("an object delivered again, to be stopped")
         deadline = time.monotonic() + _NOTE_SECONDS
-        while not self._is_at_work() and self._status(run_id)["JobRunState"] not in _ENDED:
+        while not self._is_at_work() and self._status(run_id)["JobRunState"] in job.ACTIVE_STATES:
             if time.monotonic() > deadline:
                 raise StepFailed(f"Run {run_id} did not begin to work.", "look into its log.")
             time.sleep(0.05)
@@ -354,7 +353,7 @@ class Scenario:
 
     def _wait(self, name: str, run_id: str, requests: dict[str, int] | None = None) -> Run:
         """A run that was started; with its requests, if those before it are given."""
-        while (status := self._status(run_id))["JobRunState"] not in _ENDED:
+        while (status := self._status(run_id))["JobRunState"] in job.ACTIVE_STATES:
             time.sleep(_LOOK_SECONDS)
         return self._kept(name, status, self._requests_since(requests))
 
@@ -370,29 +369,10 @@ class Scenario:
 
     def _log(self, status: dict[str, Any]) -> list[str]:
         """What a run printed; of one that succeeded all of it, for which CloudWatch may take a while."""
-        logs, deadline = self.aws.client("logs"), time.monotonic() + _LOG_SECONDS
-        while True:
-            lines: list[str] = []
-            with (
-                own_errors(f"reading log group {self.stack.output_log_group}"),
-                suppress(logs.exceptions.ResourceNotFoundException),
-            ):
-                pages = logs.get_paginator("filter_log_events").paginate(
-                    logGroupName=self.stack.output_log_group, logStreamNamePrefix=status["Id"]
-                )
-                lines = [
-                    event["message"].rstrip("\n")
-                    for page in pages
-                    for event in page["events"]
-                    if event["logStreamName"].startswith(status["Id"])
-                ]
-            if (
-                Run(status, lines).has_told_all
-                or status["JobRunState"] != "SUCCEEDED"
-                or time.monotonic() > deadline
-            ):
-                return lines
-            time.sleep(_LOOK_SECONDS)
+        log = job.RunLog(self.aws, self.stack, status["Id"])
+        if status["JobRunState"] == "SUCCEEDED":
+            log.complete_summary(_LOG_SECONDS)
+        return log.lines()
 
     def _is_at_work(self) -> bool:
         with own_errors(f"looking for {NOTE}"):
