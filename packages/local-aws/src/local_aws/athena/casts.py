@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from sqlglot import exp
 
 from local_aws.athena.errors import QueryFailed
-from local_aws.athena.functions import not_available
+from local_aws.athena.functions import not_available, type_needed
 from local_aws.athena.inference import (
     INTEGER_DIGITS,
     NUMERIC_ORDER,
@@ -20,6 +20,7 @@ from local_aws.athena.inference import (
     is_integer,
     is_map,
     is_text,
+    is_unknown,
     type_of,
 )
 from local_aws.athena.trees import call, replace, wrap
@@ -48,6 +49,8 @@ def date(node: exp.Expr) -> None:
 def cast(node: exp.Cast) -> None:
     """Rewrite a CAST or TRY_CAST in place. Raises QueryFailed for types that are not served."""
     source, target = type_of(node.this), node.to
+    if is_unknown(source):
+        raise type_needed("what is cast", node)
     _require_served(node, source, target)
     if target.this == exp.DType.DECIMAL and not target.expressions:  # DuckDB's is DECIMAL(18, 3).
         node.set("to", exp.DataType.build(f"DECIMAL({MAX_DECIMAL}, 0)"))

@@ -83,5 +83,7 @@ class AthenaStatements(Athena):
 
     PSEUDOCOLUMNS = {"$PATH"}  # noqa: RUF012
     EXCLUDES_PSEUDOCOLUMNS_FROM_STAR = True
+    SUPPORTS_NULL_TYPE = True
+    """NULL has a type, which Trino calls unknown: it is known to be that."""
 
     Parser = _AthenaParser

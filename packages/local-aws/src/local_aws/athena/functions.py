@@ -28,6 +28,7 @@ from local_aws.athena.inference import (
     is_year_month,
     type_of,
 )
+from local_aws.athena.lambdas import uses
 from local_aws.athena.trees import call, replace, with_modifiers, wrap
 
 _RENAMED = {
@@ -79,10 +80,9 @@ def not_available(what: str, at: exp.Expr, instead: str = "") -> QueryFailed:
     return QueryFailed("NOT_SUPPORTED", f"{what} is not available in the embedded AWS{advice}", at)
 
 
-def _type_needed(what: str, at: exp.Expr) -> QueryFailed:
-    return QueryFailed(
-        "NOT_SUPPORTED", f"the embedded Athena cannot tell the type of {what}; cast it to its type", at
-    )
+def type_needed(what: str, at: exp.Expr) -> QueryFailed:
+    """The refusal of what means something else for each type, where the type is not known."""
+    return QueryFailed("NOT_SUPPORTED", f"the embedded Athena cannot tell the type of {what}", at)
 
 
 # --- Text ---
@@ -174,7 +174,7 @@ def _concatenation(node: exp.DPipe | exp.Concat) -> None:
 
 
 def _any_unknown(types: list[exp.DataType]) -> bool:
-    return any(is_unknown(data_type) for data_type in types)
+    return any(is_unknown(t) or t.this == exp.DType.NULL for t in types)
 
 
 def is_plain(data_type: exp.DataType) -> bool:
@@ -196,7 +196,7 @@ def _sha1(node: exp.Anonymous) -> None:
 def _reverse(node: exp.Anonymous) -> None:
     operand = type_of(node.expressions[0])
     if is_unknown(operand):
-        raise _type_needed("what reverse turns around (text or array)", node)
+        raise type_needed("what reverse turns around (text or array)", node)
     node.set("this", "list_reverse" if is_array(operand) else "reverse")
 
 
@@ -266,13 +266,17 @@ def _repeat(node: exp.Repeat) -> None:
 
 
 def _reduce(node: exp.Reduce) -> None:
-    """REDUCE's last function is applied to the result: put in its place, as DuckDB has none for it."""
-    finish = node.args.get("finish")
+    """REDUCE's last function is applied to the result, as the one element of an array: DuckDB has none."""
+    merge, finish = node.args["merge"], node.args.get("finish")
+    if not isinstance(merge, exp.Lambda) or not isinstance(finish, exp.Lambda):
+        raise not_available("reduce without its two functions", node)
+    state = type_of(merge.expressions[0])
+    if type_of(node.args["initial"]) != state:
+        node.set("initial", exp.cast(node.args["initial"], state))
     node.set("finish", None)
-    if isinstance(finish, exp.Lambda) and finish.this != finish.expressions[0]:
-        if sum(1 for _ in _uses(finish.this, finish.expressions[0].name)) != 1:
-            raise not_available("reduce whose last function uses its argument more than once", node)
-        wrap(node, lambda inner: _applied(finish, inner))
+    if finish.this != finish.expressions[0]:
+        last = call("list_transform", exp.array(node.copy()), finish)
+        replace(node, call("list_extract", last, exp.Literal.number(1)))
 
 
 def _cardinality(node: exp.ArraySize) -> None:
@@ -292,9 +296,9 @@ def _subscript(node: exp.Bracket) -> None:
         macro = "athena_element" if node.args.get("safe") else "athena_subscript"
         replace(node, call(macro, node.this, keys[0]))
     elif node.args.get("safe"):
-        raise _type_needed("what element_at looks into (array or map)", node)
+        raise type_needed("what element_at looks into (array or map)", node)
     else:
-        raise _type_needed("what [] looks into (array or map)", node)
+        raise type_needed("what [] looks into (array or map)", node)
 
 
 def _field(node: exp.Bracket, container: exp.DataType) -> None:
@@ -313,27 +317,13 @@ def _row(node: exp.Struct) -> None:
             part.replace(exp.PropertyEQ(this=name, expression=part.copy()))
 
 
-def _uses(body: exp.Expr, name: str) -> list[exp.Expr]:
-    """The nodes of a lambda's body that stand for its parameter."""
-    found: list[exp.Expr] = []
-    for node in body.walk():
-        if not isinstance(node, exp.Identifier) or node.name.lower() != name.lower():
-            continue
-        holder = node.parent
-        if isinstance(holder, exp.Column) and node.arg_key == "this" and not holder.table:
-            found.append(holder)
-        elif not (isinstance(holder, exp.Dot | exp.Column | exp.PropertyEQ) and node.arg_key != "this"):
-            found.append(node)
-    return found
-
-
 def _applied(function: exp.Expr, *values: exp.Expr) -> exp.Expr:
     """The body of a lambda with values in place of its parameters."""
     if not isinstance(function, exp.Lambda):
         raise not_available("a function that is not written as x -> ...", function)
     body = exp.Paren(this=function.this.copy())
     for parameter, value in zip(function.expressions, values, strict=True):
-        for use in _uses(body, parameter.name):
+        for use in uses(body, parameter.name):
             use.replace(value.copy())
     return body
 
@@ -344,23 +334,59 @@ def _over(variable: str, body: exp.Expr) -> exp.Lambda:
 
 def _matches(node: exp.Anonymous) -> None:
     """ALL_MATCH, ANY_MATCH, NONE_MATCH: of what the function says of each element, NULLs included."""
+    _require_predicate(node, node.expressions[-1])
     replace(node, call(_MATCHES[node.name.lower()], call("list_transform", *node.expressions)))
 
 
+def _filter(node: exp.ArrayFilter) -> None:
+    _require_predicate(node, node.expression)
+
+
+def _require_predicate(node: exp.Expr, function: exp.Expr) -> None:
+    """Trino's filters want true or false; DuckDB takes any number or text that can be cast to one."""
+    said = type_of(function.this)
+    if isinstance(function, exp.Lambda) and said.this not in (exp.DType.BOOLEAN, exp.DType.NULL):
+        if is_unknown(said):
+            raise type_needed("what the function says", node)
+        raise QueryFailed(
+            "TYPE_MISMATCH",
+            f"The function that {node.meta.get(FUNCTION_NAME, node.key)} takes says "
+            f"{said.sql('athena').lower()}, not boolean",
+            node,
+        )
+
+
 def _zip(node: exp.Anonymous) -> None:
-    """Rows of the arrays' elements, with Trino's names of their fields."""
+    """Rows of the arrays' elements."""
+    replace(node, _rows_without_names(call("list_zip", *node.expressions), len(node.expressions)))
+
+
+def _map_entries(node: exp.Anonymous) -> None:
+    replace(node, _rows_without_names(call("map_entries", *node.expressions), 2))
+
+
+def _rows_without_names(rows: exp.Expr, count: int) -> exp.Expr:
+    """An array of rows, whose fields get the names with which Athena shows fields that have none."""
     fields = [
-        exp.PropertyEQ(this=exp.to_identifier(f"field{index}"), expression=_at("e", index + 1))
-        for index in range(len(node.expressions))
+        exp.PropertyEQ(
+            this=exp.to_identifier(f"field{n}"),
+            expression=call("struct_extract_at", exp.to_identifier("e"), exp.Literal.number(n + 1)),
+        )
+        for n in range(count)
     ]
-    rows = call("list_zip", *node.expressions)
-    replace(node, call("list_transform", rows, _over("e", exp.Struct(expressions=fields))))
+    return call("list_transform", rows, _over("e", exp.Struct(expressions=fields)))
 
 
 def _zip_with(node: exp.Anonymous) -> None:
     left, right, function = node.expressions
-    body = _applied(function, _at("e", 1), _at("e", 2))
-    replace(node, call("list_transform", call("list_zip", left, right), _over("e", body)))
+    pair = _variable(function)
+    body = _applied(function, _at(pair, 1), _at(pair, 2))
+    replace(node, call("list_transform", call("list_zip", left, right), _over(pair, body)))
+
+
+def _variable(function: exp.Expr) -> str:
+    """A name for the one parameter of the lambda that is to stand for this one."""
+    return f"{function.expressions[0].name}_of" if isinstance(function, exp.Lambda) else "e"
 
 
 def _at(variable: str, index: int) -> exp.Expr:
@@ -370,15 +396,17 @@ def _at(variable: str, index: int) -> exp.Expr:
 def _map_function(node: exp.Anonymous) -> None:
     """MAP_FILTER, TRANSFORM_KEYS, TRANSFORM_VALUES: over the map's entries."""
     name, (whole, function) = node.name.lower(), node.expressions
+    pair = _variable(function)
     key, value = (
-        call("struct_extract", exp.to_identifier("e"), exp.Literal.string(n)) for n in ("key", "value")
+        call("struct_extract", exp.to_identifier(pair), exp.Literal.string(n)) for n in ("key", "value")
     )
     body = _applied(function, key, value)
     if name == "map_filter":
-        entries = call("list_filter", call("map_entries", whole), _over("e", body))
+        _require_predicate(node, function)
+        entries = call("list_filter", call("map_entries", whole), _over(pair, body))
     else:
-        pair = (body, value) if name == "transform_keys" else (key, body)
-        entries = call("list_transform", call("map_entries", whole), _over("e", _entry(*pair)))
+        parts = (body, value) if name == "transform_keys" else (key, body)
+        entries = call("list_transform", call("map_entries", whole), _over(pair, _entry(*parts)))
     replace(node, call("map_from_entries", entries))
 
 
@@ -473,7 +501,7 @@ def _date_format(node: exp.Anonymous) -> None:
 def _to_iso8601(node: exp.Anonymous) -> None:
     moment = node.expressions[0]
     if type_of(moment).this not in _ISO_8601:
-        raise _type_needed("what to_iso8601 shows", node)
+        raise type_needed("what to_iso8601 shows", node)
     pattern = exp.Literal.string(_ISO_8601[type_of(moment).this])
     if type_of(moment).this == exp.DType.TIMESTAMPTZ:
         moment = exp.cast(moment, "TIMESTAMP")
@@ -617,7 +645,7 @@ def _type_name(node: exp.Typeof) -> None:
     """The type as Trino infers it."""
     found = type_of(node.this)
     if is_unknown(found):
-        raise _type_needed("what typeof looks at", node)
+        raise type_needed("what typeof looks at", node)
     name = found.sql("athena").lower().replace(", ", ",")
     if node.this.is_string:
         name = f"varchar({len(node.this.name)})"
@@ -659,6 +687,7 @@ _BY_NAME: dict[str, Callable[[exp.Anonymous], None]] = {
     "date_parse": _date_parse,
     "from_unixtime": _from_unixtime,
     "map_agg": _map_aggregate,
+    "map_entries": _map_entries,
     "millisecond": _millisecond,
     "parse_datetime": _parse_datetime,
     "reverse": _reverse,
@@ -677,6 +706,7 @@ RULES: dict[type[exp.Expr], Callable[..., None]] = {
     **dict.fromkeys((exp.DPipe, exp.Concat), _concatenation),
     exp.Anonymous: _by_name,
     exp.ApproxQuantile: _approximate_quantile,
+    exp.ArrayFilter: _filter,
     exp.ArrayPosition: _array_position,
     exp.ArraySize: _cardinality,
     exp.ArraySlice: _slice,

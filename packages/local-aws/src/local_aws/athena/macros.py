@@ -15,6 +15,7 @@ DEFINITIONS = (
     # --- Numbers ---
     # Quotient of two HUGEINTs, rounded half away from zero as Trino's decimal division does; fails for d = 0.
     "athena_quotient(n, d) AS sign(n) * sign(d) * ((abs(n) * 2 + abs(d)) // (abs(d) * 2))",
+    "e() AS exp(1e0)",
     "infinity() AS CAST('Infinity' AS DOUBLE)",
     "nan() AS CAST('NaN' AS DOUBLE)",
     # The text of a DOUBLE: its shortest digits d with the exponent e, as 1.5E0.

@@ -14,7 +14,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
-from local_aws.athena import unnest
+from local_aws.athena import lambdas, unnest
 from local_aws.athena.catalog import CATALOG_NAME, Catalog, Table
 from local_aws.athena.dialect import AthenaStatements
 from local_aws.athena.errors import QueryFailed, from_parser
@@ -96,6 +96,7 @@ def plan(query: exp.Expr, database: str, catalog: Catalog) -> Plan:
     unnest.name_columns(query)
     _remember_output_names(query)
     _resolve_tables(query, database, catalog)
+    lambdas.name_parameters(query)
     schema = _schema_of(query, catalog)
     query = _qualified(query, schema)
     TrinoTypes(schema).annotate(query)

@@ -58,16 +58,15 @@ def _divide(node: exp.Div) -> None:
     left, right = type_of(node.left), type_of(node.right)
     if is_floating(left) or is_floating(right):
         return
+    if exp.DType.NULL in (left.this, right.this):
+        replace(node, exp.cast(exp.null(), type_of(node)))
+        return
     if is_integer(left) and is_integer(right):
         replace(node, exp.IntDiv(this=group(node.left), expression=group(node.right)))
     elif is_exact(left) and is_exact(right):
         replace(node, _decimal_quotient(node.left, node.right, type_of(node)))
     elif is_unknown(left) or is_unknown(right):
-        raise QueryFailed(
-            "NOT_SUPPORTED",
-            "the embedded Athena cannot tell the types of this division; cast both operands",
-            node,
-        )
+        raise functions.type_needed("an operand of this division", node)
 
 
 def _decimal_quotient(left: exp.Expr, right: exp.Expr, result: exp.DataType) -> exp.Expr:
