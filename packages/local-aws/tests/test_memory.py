@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.server import LocalAws, running_server
+from local_aws.server import LocalAws, StatePaths, running_server
 
 MIB = 1 << 20
 BIG = os.urandom(10 * MIB)
@@ -37,6 +40,10 @@ def stored_bytes(aws: LocalAws, bucket: str) -> int:
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     sizes = {path.stat().st_ino: path.stat().st_size for path in files if path.suffix != ".json"}
     return sum(sizes.values())
+
+
+def temporary_files(aws: LocalAws) -> list[Path]:
+    return [path for path in StatePaths(aws.state_dir).temporary.iterdir() if path.is_file()]
 
 
 def put_versions(s3: Any, bucket: str, key: str, contents: list[bytes]) -> list[str]:
@@ -77,9 +84,61 @@ def test_parts_of_an_upload_wait_on_disk(aws: LocalAws) -> None:
     before = rss(aws)
     parts += [part(number) for number in range(3, 23)]
     assert rss(aws) - before < 60
-    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-    assert rss(aws) - before < 60
+    with most_memory(aws) as during:
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    assert max(during) - before < 60
+    assert temporary_files(aws) == []
     assert read(s3, "memory-parts", "key") == BIG * 22
+
+
+@contextlib.contextmanager
+def most_memory(aws: LocalAws) -> Iterator[list[float]]:
+    """The server's memory, again and again for the length of a `with` block."""
+    seen = [rss(aws)]
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            seen.append(rss(aws))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def test_parts_of_an_upload_that_is_aborted_leave_the_disk(aws: LocalAws) -> None:
+    s3 = versioned_bucket(aws, "aborted-parts")
+    upload = {"Bucket": "aborted-parts", "Key": "key"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    for number in (1, 1, 2):  # The second takes the place of the first.
+        s3.upload_part(**upload, PartNumber=number, Body=BIG)
+    assert len(temporary_files(aws)) == 2
+    s3.abort_multipart_upload(**upload)
+    assert temporary_files(aws) == []
+
+
+@pytest.mark.parametrize("second", [b"", b"second"])
+def test_an_upload_of_parts_has_their_content_and_the_etag_of_aws(aws: LocalAws, second: bytes) -> None:
+    s3 = versioned_bucket(aws, f"parts-{len(second)}")
+    upload = {"Bucket": f"parts-{len(second)}", "Key": "key"}
+    contents = [BIG, second]
+    for _ in range(2):  # Also over a version that is there.
+        upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+        tags = [
+            s3.upload_part(**upload, PartNumber=number, Body=content)["ETag"]
+            for number, content in enumerate(contents, start=1)
+        ]
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, start=1)]
+        done = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        digests = b"".join(hashlib.md5(content).digest() for content in contents)
+        assert done["ETag"] == f'"{hashlib.md5(digests).hexdigest()}-2"'
+        assert read(s3, upload["Bucket"], "key", done["VersionId"]) == BIG + second
+        del upload["UploadId"]
+    assert stored_bytes(aws, upload["Bucket"]) == 2 * len(BIG + second)
 
 
 @pytest.mark.parametrize("size", [10, 3 * MIB])
