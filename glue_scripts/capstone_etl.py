@@ -13,7 +13,8 @@ earlier run was killed. S3 has neither transactions nor renames, so:
 
 `capstone-starter.cfn.yaml` declares the tables. Job arguments: --SOURCE_BUCKET (raw events, read only),
 --ANALYTICS_BUCKET (everything else). Optional: --MAX_REJECTED_PERCENT fails a run, after all it delivered is
-in the tables, if more lines were rejected; --COMPACT_DAYS joins the files of so many days before today.
+in the tables, if more lines were rejected; --COMPACT_DAYS joins the files of so many days before today;
+--WATCH_SECONDS goes on looking for new objects every so many seconds, for --WATCH_MINUTES.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from functools import partial
 from io import BytesIO
 from itertools import accumulate, chain, islice
+from math import inf
 from tempfile import TemporaryFile
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -376,6 +379,8 @@ def side_by_side(function: Callable[[Any], Any], items: Iterable[Any]) -> list[A
 
 # --- Raw: which objects there are, and which of them are new ------------------------------------------------
 
+WHOLE_LISTING_SECONDS = 900  # While watching, rounds between list the folders of today and yesterday only.
+
 # Where a key tells its arrival: Hive's folders, the name events-YYYYMMDD-HHMMSS, Firehose's folders.
 KEY_ARRIVALS = (
     r"(?:^|/)year=([0-9]{4})/month=([0-9]{1,2})/day=([0-9]{1,2})/hour=([0-9]{1,2})/minute=([0-9]{1,2})/",
@@ -435,10 +440,12 @@ def is_event_object(key: str, size: int) -> bool:
     return size > 0 and not is_hidden and not key.endswith("._COPYING_")
 
 
-def list_raw_objects(raw: Bucket) -> dict[str, RawObject]:
-    """All event objects of the raw bucket, by URI."""
+def list_raw_objects(raw: Bucket, is_whole: bool) -> dict[str, RawObject]:
+    """The event objects of the raw bucket, by URI: all of them, or those below the folders of two days."""
+    today = datetime.now(UTC)
+    folders = [f"events/year={day:%Y/month=%m/day=%d}/" for day in (today, today - timedelta(days=1))]
     found = {}
-    for one in raw.objects("events/"):
+    for one in chain(*side_by_side(raw.objects, ["events/"] if is_whole else folders)):
         key, uri = one["Key"], f"{raw.uri}/{one['Key']}"
         if is_event_object(key, one["Size"]):
             arrived = arrival(key, one["LastModified"])
@@ -824,6 +831,7 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
 NOTE = "_pending/run.json"
 PARTITION_EVENTS = 100_000  # of a shuffle's partition, however many workers there are at the start
 MOST_BROADCAST = 20_000_000  # rows
+LONGEST_RUN_MINUTES = 7 * 24 * 60  # that Glue allows
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",  # a sum that its type cannot hold stops the run
@@ -853,6 +861,11 @@ class Work:
 
     def total(self, name: str) -> int:
         return sum(getattr(one, name) for one in self.objects.values())
+
+    @property
+    def newest(self) -> int:
+        """The newest event of them, seconds since 1970, 0 if there is none."""
+        return max((one.newest for one in self.objects.values()), default=0)
 
     def broadcast_if_few(self, rows: DataFrame) -> DataFrame:
         """No more rows than are in hand: sent to all workers, if a driver's memory holds so many."""
@@ -902,38 +915,86 @@ def run(
     analytics_bucket: str,
     max_rejected_percent: float = 100,
     compact_days: int = 0,
+    watch_seconds: float = 0,
+    watch_minutes: float = 0,
 ) -> None:
-    """Bring every layer up to date with the raw objects. Raises TooManyRejected at its end."""
+    """Bring every layer up to date with the raw objects: once, or again and again for so many minutes.
+
+    Glue documents one commit of the bookmark, at the end of a script: so the last round asks Glue's reader,
+    for all that came since the bookmark. Raises TooManyRejected at the end of a round.
+    """
     began, spark = monotonic(), glue_context.spark_session
     for name, value in SETTINGS.items():
         spark.conf.set(name, value)
     raw, lake = Bucket(spark, source_bucket), Bucket(spark, analytics_bucket)
-    listed = list_raw_objects(raw)
+    known, newest, rounds, idle_rounds = dict[str, RawObject](), 0, 0, 0
+    told = whole_listing = -inf
+    is_last = False
+    while not is_last:
+        now = monotonic()
+        is_last = now >= began + watch_minutes * 60
+        is_whole = is_last or now >= whole_listing + WHOLE_LISTING_SECONDS
+        whole_listing = now if is_whole else whole_listing
+        listed = list_raw_objects(raw, is_whole)
+        if is_last or not rounds or not known.items() >= listed.items():
+            names = partial(handed_over, glue_context, raw) if is_last else set[str]
+            work = take_round(lake, listed, names, set(known), compact_days if is_last else 0)
+            refuse_too_many(work, max_rejected_percent)
+            lake.delete([NOTE])
+            known, newest = known | listed, max(newest, work.newest)
+        else:
+            idle_rounds += 1
+        rounds += 1
+        if watch_minutes and (is_last or now >= told + 60):
+            told = now
+            summarise(
+                "watch", began, rounds=rounds, idle_rounds=idle_rounds, newest_event_age_seconds=age(newest)
+            )
+        sleep(0 if is_last else max(0, now + watch_seconds - monotonic()))
+
+
+def take_round(
+    lake: Bucket,
+    listed: dict[str, RawObject],
+    names: Callable[[], set[str]],
+    done: set[str],
+    compact_days: int,
+) -> Work:
+    """Take in what is new of the listed objects, and what the reader names besides, unless it is done."""
+    began = monotonic()
     with ThreadPoolExecutor(1) as meanwhile:  # The listing tells what is new; a reset hands over more.
-        handed = meanwhile.submit(handed_over, glue_context, raw)
+        handed = meanwhile.submit(names)
         work = find_work(lake, listed, compact_days)
         if work.objects:
             take_in(lake, work, work.objects)
-    if again := {uri: listed[uri] for uri in sorted(listed.keys() & handed.result() - work.objects.keys())}:
+    once_more = listed.keys() & handed.result() - work.objects.keys() - done
+    if again := {uri: listed[uri] for uri in sorted(once_more)}:
         work.objects |= again
         work.note(lake)
         take_in(lake, work, again)
     accepted, rejected = work.total("accepted"), work.total("rejected")
-    newest = max((one.newest for one in work.objects.values()), default=0)
     counts = {"files": len(work.objects), "rows_in": accepted + rejected, "accepted": accepted}
-    age = int(time()) - newest if newest else None
-    summarise("bronze", began, **counts, rejected=rejected, newest_event_age_seconds=age)
+    summarise("bronze", began, **counts, rejected=rejected, newest_event_age_seconds=age(work.newest))
     is_gold_whole = all(side_by_side(lake.objects, map(gold_key, GOLD))) or not work.held
     if work.objects or work.days or not is_gold_whole:
         refine(lake, work)
-    if rejected * 100 > max_rejected_percent * (lines := accepted + rejected):
+    return work
+
+
+def refuse_too_many(work: Work, max_rejected_percent: float) -> None:
+    """Raises TooManyRejected, before the note is deleted: each run takes the same objects in again."""
+    rejected, lines = work.total("rejected"), work.total("rejected") + work.total("accepted")
+    if rejected * 100 > max_rejected_percent * lines:
         raise TooManyRejected(
             f"{rejected} of {lines} lines were rejected ({rejected / lines:.2%}), more than "
             f"--MAX_REJECTED_PERCENT {max_rejected_percent:g}. See why in events_rejected. Then deliver the "
             "objects again, mended, or start the job with a higher percentage: until then each run reads "
             "them again."
         )
-    lake.delete([NOTE])
+
+
+def age(newest: int) -> int | None:
+    return int(time()) - newest if newest else None
 
 
 def refine(lake: Bucket, work: Work) -> None:
@@ -977,14 +1038,19 @@ def number(arguments: dict[str, str], name: str, default: float, greatest: float
 
 
 def main() -> None:
-    optional = [name for name in ("MAX_REJECTED_PERCENT", "COMPACT_DAYS") if f"--{name}" in sys.argv]
-    arguments = getResolvedOptions(sys.argv, ["JOB_NAME", "SOURCE_BUCKET", "ANALYTICS_BUCKET", *optional])
-    percent = number(arguments, "MAX_REJECTED_PERCENT", 100, 100, r"[0-9]+(\.[0-9]+)?")
-    days = int(number(arguments, "COMPACT_DAYS", 0, 366, r"[0-9]+"))
+    optional = ("MAX_REJECTED_PERCENT", "COMPACT_DAYS", "WATCH_SECONDS", "WATCH_MINUTES")
+    given = [name for name in optional if f"--{name}" in sys.argv]
+    arguments = getResolvedOptions(sys.argv, ["JOB_NAME", "SOURCE_BUCKET", "ANALYTICS_BUCKET", *given])
+    whole, decimal = "[0-9]+", r"[0-9]+(\.[0-9]+)?"
+    percent = number(arguments, "MAX_REJECTED_PERCENT", 100, 100, decimal)
+    days = int(number(arguments, "COMPACT_DAYS", 0, 366, whole))
+    seconds = number(arguments, "WATCH_SECONDS", 0, 3600, whole)
+    minutes = number(arguments, "WATCH_MINUTES", LONGEST_RUN_MINUTES, LONGEST_RUN_MINUTES, whole)
     glue_context = GlueContext(SparkContext.getOrCreate())
     job = Job(glue_context)
     job.init(arguments["JOB_NAME"], arguments)
-    run(glue_context, arguments["SOURCE_BUCKET"], arguments["ANALYTICS_BUCKET"], percent, days)
+    buckets = arguments["SOURCE_BUCKET"], arguments["ANALYTICS_BUCKET"]
+    run(glue_context, *buckets, percent, days, seconds, minutes if seconds else 0)
     job.commit()
 
 
