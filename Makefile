@@ -25,9 +25,9 @@ LOCAL_AWS := packages/local-aws
 # Files of tests on two processes, each with an embedded AWS of its own; the folders with the longest come first.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \
-	$(LOCAL_AWS)/src $(LOCAL_AWS)/tests
+	watch_demo.py $(LOCAL_AWS)/src $(LOCAL_AWS)/tests
 
-.PHONY: help venv dev linters demo accept report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
+.PHONY: help venv dev linters demo watch accept report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -61,6 +61,13 @@ demo: venv  ## the whole pipeline on the embedded AWS, ending with output/build_
 	$(BIN)/python demo.py --student-id "$(STUDENT_ID)" --region "$(REGION)" && \
 	$(MAKE) --no-print-directory report
 	@echo "The embedded AWS goes on running: \`make down\` stops it, \`make clean\` removes its data too."
+
+watch: venv  ## answers that are seconds old, in a browser, while events come in (OPTIONS="--events 5000 --every 10")
+	@was_up=$$($(BIN)/local-aws status > /dev/null 2>&1 && echo yes || echo no); \
+	$(BIN)/local-aws up > /dev/null; trap : INT; \
+	unset AWS_PROFILE AWS_SESSION_TOKEN; eval "$$($(BIN)/local-aws env)"; status=0; \
+	$(BIN)/python watch_demo.py --student-id "$(STUDENT_ID)" --region "$(REGION)" $(OPTIONS) || status=$$?; \
+	if [ $$was_up = no ]; then $(BIN)/local-aws down; fi; exit $$status
 
 accept: venv  ## prove on this AWS that all of it works: output/accept.html (asks first: a dollar, twenty minutes; OPTIONS=--yes)
 	@$(BIN)/python -m capstone_pipeline accept --student-id "$(STUDENT_ID)" --region "$(REGION)" $(OPTIONS)

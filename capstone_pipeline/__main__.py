@@ -4,6 +4,7 @@ python -m capstone_pipeline run       upload the script, set up the job, run it 
 python -m capstone_pipeline ask       ask the five queries, or some (ask 1 3), or your own (ask "SELECT ...")
 python -m capstone_pipeline check     say whether data has come through, or where it stops
 python -m capstone_pipeline report    run a notebook and render it as output/<its name>.html
+python -m capstone_pipeline watch     keep the job watching for new objects, and show the answers live
 python -m capstone_pipeline accept    prove on an account that all of it works: deploys, examines, removes
 """
 
@@ -20,6 +21,7 @@ from capstone_pipeline.answers import read_queries
 from capstone_pipeline.errors import PipelineError
 from capstone_pipeline.render import Progress
 from capstone_pipeline.stack import PROJECT
+from capstone_pipeline.watch import LOOK_SECONDS, watch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,6 +80,13 @@ def run_report(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_watch(options: argparse.Namespace) -> int:
+    """Keep the job running in watch mode, and serve a page with the answers on loopback, until Ctrl-C."""
+    return watch(
+        _open(options), port=options.port, look_seconds=options.look_every, open_browser=options.open
+    )
+
+
 def run_accept(options: argparse.Namespace) -> int:
     """Deploy a stack of its own, hold all promises against it, remove it, and write output/accept.html."""
     from capstone_pipeline.accept import accept
@@ -116,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for run in (run_run, run_ask, run_check, run_report, run_accept):
+    for run in (run_run, run_ask, run_check, run_report, run_watch, run_accept):
         name = run.__name__.removeprefix("run_")
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
@@ -131,6 +140,18 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("questions", nargs="*", metavar="NUMBER or SQL")
         if run is run_report:
             command.add_argument("--notebook", type=Path, default=PROJECT / "build_pipeline.ipynb")
+        if run is run_watch:
+            command.add_argument(
+                "--look-every",
+                type=int,
+                default=LOOK_SECONDS,
+                metavar="SECONDS",
+                help="how often the job looks",
+            )
+            command.add_argument(
+                "--port", type=int, default=0, help="of the page on 127.0.0.1; 0 takes a free one"
+            )
+            command.add_argument("--open", action="store_true", help="open the page in a browser")
         if run in (run_report, run_accept):
             command.add_argument("--output-dir", type=Path, default=Path("output"))
         if run is run_accept:

@@ -115,6 +115,14 @@ class NotRunYet(PipelineError):
     """No run of the Glue job has succeeded yet, so the tables hold nothing to look at."""
 
 
+class JobBusy(PipelineError):
+    """The job has an active run, which is not ours, and Glue allows one."""
+
+
+class PortTaken(PipelineError):
+    """The port that the page was to have cannot be had."""
+
+
 class JobRunFailed(PipelineError):
     """A run of the Glue job ended in another state than SUCCEEDED."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
@@ -53,10 +53,12 @@ class Interrupts:
 
 
 @contextmanager
-def interrupts(explain: Callable[[], None]) -> Iterator[Interrupts]:
-    """Handle Ctrl-C in this way for the length of a `with` block, in the main thread."""
+def interrupts(
+    explain: Callable[[], None], signals: Iterable[signal.Signals] = SIGNALS
+) -> Iterator[Interrupts]:
+    """Handle Ctrl-C, or these signals, in this way for the length of a `with` block, in the main thread."""
     handling = Interrupts(explain)
-    before = {number: signal.signal(number, handling._received) for number in _SIGNALS}
+    before = {number: signal.signal(number, handling._received) for number in signals}
     try:
         yield handling
     finally:
