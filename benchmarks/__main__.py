@@ -36,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
         warm_ups=options.warm_ups,
         backlog=options.backlog,
         generated=options.generated,
+        watch_small=options.watch_small,
+        watch_large=options.watch_large,
+        watch_rounds=options.watch_rounds,
+        watch_runs=options.watch_runs,
     )
     parts = options.parts or list(PARTS)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.work_dir))
@@ -92,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--warm-ups", type=int, default=scale.warm_ups, help="untimed runs of each script before warm ones")
     add("--backlog", type=int, default=scale.backlog, help="objects of the backlog, 288 at most")
     add("--generated", type=int, default=scale.generated, help="events that the generators make")
+    add("--watch-small", type=int, default=scale.watch_small, help="small objects that a watch is timed with")
+    add("--watch-large", type=int, default=scale.watch_large, help="large ones")
+    add("--watch-rounds", type=int, default=scale.watch_rounds, help="rounds between the looks at its memory")
+    add("--watch-runs", type=int, default=scale.watch_runs, help="separate runs to compare a watch with")
     add("--results", type=Path, default=RESULTS, help="where result files go")
     add("--work-dir", type=Path, default=None, help="where data and state lie meanwhile")
     return parser

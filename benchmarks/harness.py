@@ -75,6 +75,13 @@ class Scale:
     """Events that the generators are measured with."""
     warm_ups: int = 5
     """Untimed runs of each script in one JVM, after which more get it hardly faster."""
+    watch_small: int = 50
+    watch_large: int = 20
+    """Small and large objects that a run in watch mode is timed with."""
+    watch_rounds: int = 500
+    """Rounds after which its memory is looked at again."""
+    watch_runs: int = 5
+    """Separate runs that it is compared with."""
 
 
 @dataclass

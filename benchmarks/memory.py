@@ -40,6 +40,11 @@ def peak_memory(server: LocalAws, peak: dict[str, int]) -> Iterator[None]:
         watcher.join()
 
 
+def memory_now(server: LocalAws) -> int:
+    """Bytes (RSS) of all processes below the server: of its one run, while that has the only JVM."""
+    return _memory(psutil.Process(server.pid), set()).total()
+
+
 def _memory(parent: psutil.Process, others: set[int]) -> Counter[str]:
     used = Counter[str]()
     for process in parent.children(recursive=True):

@@ -80,8 +80,13 @@ EXECUTORS = WORKERS - 1
 FILES_PER_OBJECT = 2
 """Bronze's: the events and the rejects of a raw object."""
 OBJECTS_PER_HOUR = 60 // DELIVERY_MINUTES
-MONITORING = {"metric": 6, "alarm": 2, "key": 1}
+MONITORING = {"metric": 6, "alarm": 3, "key": 1}
 """What the optional operations stack has of each."""
+WATCH_WORKERS, WATCH_SECONDS, WATCH_RUN_HOURS = 2, 5, 23
+"""Of a run that watches, as the operations template starts it; WATCH_SECONDS is an example."""
+WATCH_LISTED_DAYS, WATCH_LISTING_MINUTES = 2, 15
+"""What each round lists, and how often one lists all raw objects instead (as in the script)."""
+KEYS_PER_LIST = 1_000
 ASKED_PER_DAY = 24
 
 KINDS = {"LIST": "s3_write", "PUT": "s3_write", "GET": "s3_read", "HEAD": "s3_read", "DELETE": "free"}
@@ -124,6 +129,7 @@ KNOWN = (
     "Glue bills each worker's seconds, for a minute at least. With auto scaling a run has the driver's "
     "worker and those that it can use.",
     "Lambda gives 1,024 MB six tenths of a vCPU: the generator takes 1.7 times as long as on a whole core.",
+    f"A run that watches has {WATCH_WORKERS} workers all day, whatever comes.",
     "Bytes are measured. So are the requests to S3, where benchmarks/results/requests.json says so.",
 )
 ASSUMED = (
@@ -295,6 +301,19 @@ def monthly_costs(
     }
 
 
+def watch_costs(measured: Measurements, case: Case) -> dict[str, Decimal]:
+    """USD a month where one run watches all the time: workers all day, and the listings of all rounds."""
+    rounds, a_day = DAYS * 24 * 3600 // WATCH_SECONDS, DELIVERIES // DAYS
+    whole_listings = DAYS * 24 * 60 // WATCH_LISTING_MINUTES
+    listings = rounds * WATCH_LISTED_DAYS * math.ceil(a_day / KEYS_PER_LIST)
+    listings += whole_listings * math.ceil(RAW_DAYS * a_day / KEYS_PER_LIST)
+    costs = monthly_costs(measured, case)
+    return costs | {
+        "Glue": DAYS * 24 * WATCH_WORKERS * PRICES["dpu_hour"].amount,
+        "S3 requests": costs["S3 requests"] + listings * PRICES["s3_write"].amount,
+    }
+
+
 def stored_bytes(measured: Measurements, runs: int, months: int, case: Case) -> Decimal:
     """Bytes in both buckets at the end of so many months, old versions included."""
     events_a_day = measured.events * DELIVERIES / DAYS
@@ -378,6 +397,20 @@ def frequency_table(measured: Measurements) -> str:
                 _numbers(*(minutes + run.seconds / 60 for run in runs)),
             ]
         )
+    rounds = [measured.next_seconds(case) for case in CASES]
+    low, high = (watch_costs(measured, case) for case in CASES)
+    rows.append(
+        [
+            f"one that watches, every {WATCH_SECONDS} seconds",
+            f"{math.ceil(DAYS * 24 / WATCH_RUN_HOURS)}",
+            f"{_numbers(*rounds)} a round",
+            f"{WATCH_WORKERS}",
+            _span(low["Glue"], high["Glue"]),
+            _span(low["S3 requests"], high["S3 requests"]),
+            _span(_all(low), _all(high)),
+            " – ".join(f"{(WATCH_SECONDS + seconds) / 60:.1f}" for seconds in rounds),
+        ]
+    )
     header = ["run", "runs a month", "seconds a run", "workers"]
     return markdown_table(
         [*header, "Glue", "S3 requests", "all, low to high", "oldest answer, minutes"], rows

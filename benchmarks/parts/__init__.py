@@ -18,12 +18,14 @@ from benchmarks.parts import (
     requests,
     scale_out,
     storage,
+    watch,
 )
 
 PARTS: dict[str, ModuleType] = {
     "one_batch": one_batch,
     "history": history,
     "backlog": backlog,
+    "watch": watch,
     "requests": requests,
     "storage": storage,
     "queries": queries,

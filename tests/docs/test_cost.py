@@ -89,6 +89,19 @@ def test_a_run_waits_for_s3_as_long_as_was_measured() -> None:
     assert cost.run_of(waiting, HIGH, 1).seconds == 205
 
 
+def test_a_run_that_watches_is_billed_all_day_and_lists_in_every_round() -> None:
+    costs = cost.watch_costs(ROUND, LOW)
+    # 720 hours on two workers. 518,400 rounds of two lists, 2,880 of nine, and 8,640 objects as ever.
+    assert cents(costs["Glue"]) == Decimal("633.60")
+    lists = 518_400 * 2 + 2_880 * 9
+    assert costs["S3 requests"] == cost.request_cost(ROUND, LOW, 8640, 1) + lists * Decimal("0.000005")
+    assert costs.keys() == cost.monthly_costs(ROUND, LOW).keys()
+    # 5 s until the round begins, 36 s of work; at the high end 54 s.
+    row = cost.frequency_table(ROUND).splitlines()[-1]
+    assert row.startswith("| one that watches, every 5 seconds | 32 | 36 – 54 a round | 2 | $633.60 |")
+    assert row.endswith("| 0.7 – 1.0 |")
+
+
 @pytest.mark.parametrize("case", [LOW, HIGH], ids=lambda case: case.name)
 def test_fewer_runs_cost_less(case: cost.Case) -> None:
     totals = [sum(cost.monthly_costs(ROUND, case, minutes).values()) for minutes in cost.INTERVALS]
@@ -198,6 +211,14 @@ def test_the_monitoring_is_that_of_the_operations_template() -> None:
         "alarm": [r["Type"] for r in resources].count("AWS::CloudWatch::Alarm"),
         "key": [r["Type"] for r in resources].count("AWS::KMS::Key"),
     } == cost.MONITORING
+
+
+def test_a_run_that_watches_is_as_the_operations_template_starts_it() -> None:
+    operations, _ = decode(str(ROOT / "capstone-operations.cfn.yaml"))
+    target = operations["Resources"]["WatchSchedule"]["Properties"]["Target"]
+    started = json.loads(target["Input"]["Fn::Sub"])
+    assert started["NumberOfWorkers"] == cost.WATCH_WORKERS
+    assert int(started["Arguments"]["--WATCH_MINUTES"]) == 60 * cost.WATCH_RUN_HOURS < started["Timeout"]
 
 
 def test_the_measurements_are_read_by_their_names(tmp_path: Path) -> None:

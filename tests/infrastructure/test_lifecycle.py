@@ -115,12 +115,14 @@ def test_the_operations_stack_comes_changes_and_goes_without_touching_the_other(
             operations = create_operations(aws, "operated-1")
             assert "FilesRule" not in operations.resources()
             everything = {"FilesPerRun": "12", "AlarmAfterMinutes": "30", "AlarmEmail": "me@example.com"}
-            operations.update(OPERATIONS.read_text(), **everything)
-            assert {"FilesRule", "FilesRole", "NoRunAlarm", "NoticeSubscription"} <= set(
+            operations.update(OPERATIONS.read_text(), **everything, WatchSeconds="5")
+            assert {"FilesRule", "FilesRole", "NoRunAlarm", "NoticeSubscription", "WatchSchedule"} <= set(
                 operations.resources()
             )
-            operations.update(OPERATIONS.read_text(), FilesPerRun="0")
-            assert "FilesWorkflow" not in operations.resources()
+            operations.update(OPERATIONS.read_text(), FilesPerRun="0", WatchSeconds="0")
+            assert {"FilesWorkflow", "WatchSchedule", "WatchRole", "StandstillAlarm"}.isdisjoint(
+                operations.resources()
+            )
             operations.delete()
         assert (data(stack), physical_ids(stack)) == (before, ids)
 
@@ -141,8 +143,10 @@ def test_with_a_lab_role_the_operations_stack_creates_no_role(aws: LocalAws) -> 
     with deployed(aws, "lab-1", LabRoleArn=role, EtlSchedule="30") as stack:
         schedule = stack.client("scheduler").get_schedule(Name="capstone-etl-schedule-lab-1")
         assert schedule["Target"]["RoleArn"] == role
-        operations = create_operations(aws, "lab-1", LabRoleArn=role, FilesPerRun="2")
+        operations = create_operations(aws, "lab-1", LabRoleArn=role, FilesPerRun="2", WatchSeconds="5")
         assert "AWS::IAM::Role" not in {*stack.resources().values(), *operations.resources().values()}
         targets = stack.client("events").list_targets_by_rule(Rule="capstone-new-files-lab-1")["Targets"]
         assert [target["RoleArn"] for target in targets] == [role]
+        watch = stack.client("scheduler").get_schedule(Name="capstone-watch-lab-1")
+        assert watch["Target"]["RoleArn"] == role
         operations.delete()

@@ -36,6 +36,7 @@ ROLES = {
     "GlueRole": "glue.amazonaws.com",
     "SchedulerRole": "scheduler.amazonaws.com",
     "FilesRole": "events.amazonaws.com",
+    "WatchRole": "scheduler.amazonaws.com",
     "GraderRole": GRADER,
 }
 
@@ -133,6 +134,7 @@ DUTIES = {
     "GlueRole": GLUE_DUTIES,
     "SchedulerRole": SCHEDULER_DUTIES,
     "FilesRole": FILES_DUTIES,
+    "WatchRole": SCHEDULER_DUTIES,
     "GraderRole": GRADER_DUTIES,
 }
 
@@ -204,14 +206,14 @@ def reads_a_layer(request: Request) -> bool:
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws) -> Iterator[Stack]:
     with deployed(aws, ID, EtlSchedule="1440", GraderAccountId=GRADER) as stack:
-        operations = create_operations(aws, ID, FilesPerRun="12")
+        operations = create_operations(aws, ID, FilesPerRun="12", WatchSeconds="5")
         yield stack
         operations.delete()
 
 
 def physical_name(stack: Stack, logical_id: str) -> str:
     resource = stack.client("cloudformation").describe_stack_resource(
-        StackName=f"{stack.name}-operations" if logical_id == "FilesRole" else stack.name,
+        StackName=f"{stack.name}-operations" if logical_id in ("FilesRole", "WatchRole") else stack.name,
         LogicalResourceId=logical_id,
     )
     return resource["StackResourceDetail"]["PhysicalResourceId"]
