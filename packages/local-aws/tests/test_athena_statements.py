@@ -153,7 +153,7 @@ def test_unload_writes_to_no_location_that_holds_objects(lake: Lake) -> None:
 @pytest.mark.parametrize("kind", ["PARQUET", "ORC", "JSON", "TEXTFILE"])
 def test_a_table_made_of_a_query_is_read_and_inserted_into(lake: Lake, kind: str) -> None:
     name = f"made_{kind.lower()}"
-    options = f"format = '{kind}', table_type = 'HIVE', partitioned_by = ARRAY['region']"
+    options = f"format = '{kind}', table_type = 'HIVE', is_external = true, partitioned_by = ARRAY['region']"
     created = lake.query(f"CREATE TABLE {name} WITH ({options}) AS SELECT id, revenue, region FROM {SHOPS}")
     assert created.state == "SUCCEEDED", created.reason
     inserted = lake.query(f"INSERT INTO {name} (region, id) VALUES ('south', 4), ('west', 5)")
@@ -186,6 +186,7 @@ def test_a_table_made_of_a_query_is_read_and_inserted_into(lake: Lake, kind: str
         ("INSERT INTO missing VALUES (1)", "TABLE_NOT_FOUND: line 1:13: Table"),
         ("CREATE TABLE n AS SELECT NULL AS a", "COLUMN_TYPE_UNKNOWN: Column type is unknown: a"),
         ("CREATE TABLE n WITH (bucketed_by = ARRAY['a']) AS SELECT 1 a", "NOT_SUPPORTED: WITH (bucketed_by"),
+        ("CREATE TABLE n WITH (is_external = false) AS SELECT 1 a", "NOT_SUPPORTED: WITH (is_external"),
         ("CREATE TABLE n WITH (table_type = 'ICEBERG') AS SELECT 1 a", "NOT_SUPPORTED: WITH (table_type"),
         ("CREATE TABLE n (a int) TBLPROPERTIES ('table_type'='ICEBERG')", "NOT_SUPPORTED: CREATE"),
     ],

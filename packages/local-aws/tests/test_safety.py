@@ -232,6 +232,19 @@ def test_a_page_of_another_server_reaches_nothing(
     assert keys(aws) == ["page.html"]
 
 
+def test_a_page_of_another_server_reads_nothing_that_the_browser_has_kept(
+    aws: LocalAws, browser: Browser, function_url: str, foreign_port: int
+) -> None:
+    opened = f"{aws.endpoint_url}/{BUCKET}/page.html"
+    page = browser.new_page()
+    page.goto(opened)
+    page.goto(f"http://127.0.0.1:{foreign_port}/")
+    read = "url => fetch(url, {cache: 'force-cache'}).then(answer => answer.text()).catch(() => 'nothing')"
+    found = page.evaluate(read, opened)
+    page.close()
+    assert found == "nothing"
+
+
 def test_a_rebound_name_reaches_nothing(aws: LocalAws, browser: Browser, function_url: str) -> None:
     rebound = aws.endpoint_url.replace("127.0.0.1", FOREIGN_NAME)
     page = browser.new_page()

@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 ASGIApp = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_PERMISSIONS = b"access-control-"
 
 _LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|\[::1\]|([a-z0-9_-]+\.)*localhost)(:\d+)?", re.IGNORECASE)
 """Names that lead here and nowhere else. `<bucket>.localhost` is how AWS clients spell a bucket's host; names
@@ -29,7 +32,7 @@ def refusing_web_pages(app: ASGIApp) -> ASGIApp:
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:
         refusal = None if scope["type"] == "lifespan" else _refusal(scope["headers"])
         if refusal is None:
-            await app(scope, receive, send)
+            await app(scope, receive, _without_permissions(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # Before it is accepted: a 403.
         else:
@@ -39,6 +42,21 @@ def refusing_web_pages(app: ASGIApp) -> ASGIApp:
             await send({"type": "http.response.body", "body": content})
 
     return guarded
+
+
+def _without_permissions(send: Send) -> Send:
+    """Send answers without the headers that let other origins read them, which MiniStack gives to all.
+
+    A browser keeps what its user has opened, and would hand it to a foreign page without asking here.
+    """
+
+    async def sent(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message["headers"] if not pair[0].lower().startswith(_PERMISSIONS)]
+            message = {**message, "headers": kept}
+        await send(message)
+
+    return sent
 
 
 def _refusal(headers: list[tuple[bytes, bytes]]) -> str | None:

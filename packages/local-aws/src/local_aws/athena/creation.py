@@ -33,6 +33,12 @@ _STORAGE = {
     "json": (*_TEXT_FORMATS, "org.apache.hive.hcatalog.data.JsonSerDe"),
     "textfile": (*_TEXT_FORMATS, f"{_HIVE}serde2.lazy.LazySimpleSerDe"),
 }
+_INSTEAD = {
+    "table_type": "the embedded Athena writes Hive tables only: table_type = 'HIVE'",
+    "is_external": "the embedded Athena writes external tables only, as Athena does for Hive tables",
+    "bucketed_by": "the embedded Athena writes no buckets; use partitioned_by",
+    "bucket_count": "the embedded Athena writes no buckets; use partitioned_by",
+}
 _COMPRESSION_OPTIONS = ("compression", "write_compression", "parquet_compression", "orc_compression")
 
 
@@ -180,9 +186,16 @@ def _options(statement: exp.Create) -> Options:
             layout["delimiter"] = entry.args["value"].name
         elif name == "external_location":
             options = replace(options, external_location=entry.args["value"].name)
-        elif name != "table_type" or entry.args["value"].name.upper() != "HIVE":
-            raise QueryFailed("NOT_SUPPORTED", f"WITH ({entry.sql('athena')}) is not supported")
+        elif (name, _word(entry)) not in (("table_type", "HIVE"), ("is_external", "TRUE")):
+            advice = _INSTEAD.get(name) or "leave it out"
+            raise QueryFailed("NOT_SUPPORTED", f"WITH ({entry.sql('athena')}) is not supported; {advice}")
     return replace(options, layout=Layout(**layout))
+
+
+def _word(entry: exp.Expr) -> str:
+    """The value of a property, a word or a truth, in capitals."""
+    value = entry.args.get("value")
+    return str(value.this).upper() if isinstance(value, exp.Expr) else ""
 
 
 def _check_partition_columns(columns: list[tuple[str, str]], layout: Layout) -> None:
