@@ -27,7 +27,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \
 	watch_demo.py $(LOCAL_AWS)/src $(LOCAL_AWS)/tests
 
-.PHONY: help venv dev linters demo watch accept report validate dashboard quality explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
+.PHONY: help venv dev linters demo watch accept report validate dashboard quality more explore notebooks diagram test test-local-aws test-long browser lint lint-templates format notebook bench docs blog figures up down clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -83,6 +83,9 @@ dashboard: venv  ## the answers for a business person: output/dashboard.html
 
 quality: venv  ## rejects, duplicates, late events, freshness: output/data_quality.html
 	@$(RUN) --notebook notebooks/data_quality.ipynb
+
+more: venv  ## seven more questions, each answer compared with the raw events: output/more_answers.html
+	@$(RUN) --notebook notebooks/more_answers.ipynb
 
 explore: venv  ## a first look at sample-data, without AWS: output/explore_events.html
 	@$(RUN) --notebook notebooks/explore_events.ipynb

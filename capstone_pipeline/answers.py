@@ -133,8 +133,8 @@ def read_queries(path: Path | str = PROJECT / "queries.sql") -> Queries:
     return Queries(path, queries)
 
 
-def run_query(aws: Connection, stack: StackOutputs, query: Query) -> Answer:
-    """Run one query in Athena, in the stack's workgroup and its gold database.
+def run_query(aws: Connection, stack: StackOutputs, query: Query, database: str | None = None) -> Answer:
+    """Run one query in Athena, in the stack's workgroup and its gold database, or in another one.
 
     Decimals come back as `decimal.Decimal` and dates as `datetime.date`: nothing is rounded on the way.
 
@@ -143,7 +143,7 @@ def run_query(aws: Connection, stack: StackOutputs, query: Query) -> Answer:
     QueryFailed
         With Athena's reason.
     """
-    frame = _read(aws, stack, query)
+    frame = _read(aws, stack, query, database or stack.gold_database_name)
     statistics = getattr(frame, "query_metadata", {}).get("Statistics", {})
     return Answer(
         query=query,
@@ -166,7 +166,7 @@ def ask(aws: Connection, stack: StackOutputs, sql: str, title: str) -> pd.DataFr
     QueryFailed
         With Athena's reason.
     """
-    return _read(aws, stack, Query(0, title, "", sql))
+    return _read(aws, stack, Query(0, title, "", sql), stack.gold_database_name)
 
 
 def partition_filter(days: Iterable[date], injected: bool = False) -> str:
@@ -187,21 +187,21 @@ def partition_filter(days: Iterable[date], injected: bool = False) -> str:
     return " AND ".join(conditions)
 
 
-def _read(aws: Connection, stack: StackOutputs, query: Query) -> pd.DataFrame:
+def _read(aws: Connection, stack: StackOutputs, query: Query, database: str) -> pd.DataFrame:
     try:
         with own_errors(f"running {_name(query)}"):
             return wr.athena.read_sql_query(
                 query.sql,
-                database=stack.gold_database_name,
+                database=database,
                 workgroup=stack.athena_workgroup_name,
                 ctas_approach=False,
                 athena_query_wait_polling_delay=0.25,
                 boto3_session=aws.session,
             )
     except wr.exceptions.QueryFailed as error:
-        raise _query_failed(stack, query, str(error)) from error
+        raise _query_failed(stack, query, database, str(error)) from error
     except wr.exceptions.QueryCancelled as error:
-        raise _query_failed(stack, query, f"cancelled: {error}") from error
+        raise _query_failed(stack, query, database, f"cancelled: {error}") from error
 
 
 def _name(query: Query) -> str:
@@ -218,11 +218,11 @@ def _query(path: Path, number: int, title: str, body: str) -> Query:
     return Query(number, title, comment, sql.removesuffix(";").strip())
 
 
-def _query_failed(stack: StackOutputs, query: Query, reason: str) -> QueryFailed:
+def _query_failed(stack: StackOutputs, query: Query, database: str, reason: str) -> QueryFailed:
     what = "the query in queries.sql" if query.number else "what it names"
     return QueryFailed(
         f"Athena could not run {_name(query)} (workgroup {stack.athena_workgroup_name}, "
-        f"database {stack.gold_database_name}).\nReason: {reason}",
+        f"database {database}).\nReason: {reason}",
         f"{_advice(reason, what)}\nThe query was:\n{query.sql}",
     )
 

@@ -123,6 +123,20 @@ COLUMNS = {
     "source_file": Column("Raw object"),
     "line_count": Column("Lines", "count"),
     "share": Column("Share, %", "percent"),
+    "products": Column("Different products"),
+    "average_order": Column("Average order, USD", "money"),
+    "items_per_order": Column("Items per order", "money"),
+    "carts": Column("Carts", "count"),
+    "left_carts": Column("Left", "count"),
+    "left_items": Column("Items in these", "count"),
+    "left_worth": Column("Their worth, USD", "money"),
+    "time_to_purchase": Column("From view to purchase"),
+    "search_query": Column("Searched for"),
+    "time_of_day": Column("Hour, UTC"),
+    "buying_sessions": Column("Sessions that buy", "count"),
+    "returning_users": Column("Came again next day", "count"),
+    "revenue_before": Column("Day before, USD", "money"),
+    "revenue_before_by_then": Column("Day before by then, USD", "money"),
 }
 
 

@@ -96,10 +96,10 @@ EVENTS = Table("bronze.events", f"timestamp string, {FIELDS}, source_file string
 EVENTS_REJECTED = Table("bronze.events_rejected", REJECTED, BY_DAY)
 EVENTS_CLEANED = Table("silver.events_cleaned", CLEANED, BY_DAY, ("hour", "run"))
 EVENT_CUBE = Table("gold.event_cube", CUBE, BY_DAY, ("run",))
-# The users and sessions of a day, each of them in the folder of one run only. No table of the catalog.
+# The users and sessions of a day, each of them in the folder of one run only.
 DAILY_VISITORS = Table("gold.daily_visitors", VISITORS, BY_DAY, ("run",))
 BRONZE = (EVENTS, EVENTS_REJECTED)
-TABLES = {table.name: table for table in (*BRONZE, EVENTS_CLEANED, EVENT_CUBE)}
+TABLES = {table.name: table for table in (*BRONZE, EVENTS_CLEANED, EVENT_CUBE, DAILY_VISITORS)}
 
 # --- Rules: what an event is --------------------------------------------------------------------------------
 

@@ -100,14 +100,6 @@ def test_tables_lie_in_the_analytics_bucket_in_the_layers_databases(stack: Stack
     }
 
 
-def test_partition_templates_keep_their_placeholders(stack: Stack) -> None:
-    table = stack.client("glue").get_table(DatabaseName="bronze_tpl_main", Name="events")["Table"]
-    assert table["Parameters"]["storage.location.template"] == (
-        f"{stack.outputs['AnalyticsDataLocation']}bronze/events/"
-        "year=${year}/month=${month}/day=${day}/hour=${hour}/minute=${minute}/"
-    )
-
-
 def test_the_workgroup_enforces_its_result_location_and_a_scan_limit(stack: Stack) -> None:
     athena = stack.client("athena")
     workgroup = athena.get_work_group(WorkGroup=stack.outputs["AthenaWorkgroupName"])["WorkGroup"]

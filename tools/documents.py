@@ -16,7 +16,9 @@ from benchmarks import page
 from benchmarks.results import load
 from capstone_pipeline.answers import Query, read_queries, run_query
 from capstone_pipeline.errors import PipelineError
+from capstone_pipeline.shop import Shop
 from capstone_pipeline.stack import connect, read_stack
+from notebooks import more_answers
 from tools import cost
 from tools.markdown import markdown_table
 
@@ -42,13 +44,25 @@ def answer_blocks(student_id: str, region: str) -> dict[str, str]:
     aws = connect(region)
     stack = read_stack(aws, f"capstone-{student_id}")
     queries = read_queries(ROOT / "queries.sql")
-    return {table_of(query): sample_answer(run_query(aws, stack, query).frame) for query in queries}
+    five = {table_of(query): sample_answer(run_query(aws, stack, query).frame) for query in queries}
+    shop = Shop(aws, stack)
+    days = more_answers.days_to_look_at(shop)
+    asked = [more_answers.ask(shop, query, *days) for query in read_queries(more_answers.QUERIES)]
+    return five | {
+        block_of(answer.query): f"```sql\n{answer.query.sql}\n```\n\n{sample_answer(answer.frame)}"
+        for answer in asked
+    }
 
 
 def table_of(query: Query) -> str:
     """The gold table that a statement of queries.sql reads."""
     (table,) = re.findall(r"\bFROM (\w+)", query.sql)
     return table
+
+
+def block_of(query: Query) -> str:
+    """The name of the block that shows a statement of more_answers.sql and its answer."""
+    return query.title.replace(" ", "_")
 
 
 def block_names(text: str) -> list[str]:

@@ -25,6 +25,7 @@ NOTEBOOKS = tuple(
         "notebooks/validate_results.ipynb",
         "notebooks/dashboard.ipynb",
         "notebooks/data_quality.ipynb",
+        "notebooks/more_answers.ipynb",
     )
 )
 PARAMETERS = {"StudentId": "demo", "GeneratorState": "DISABLED"}

@@ -30,6 +30,7 @@ NAMES = (
     "notebooks/validate_results.ipynb",
     "notebooks/dashboard.ipynb",
     "notebooks/data_quality.ipynb",
+    "notebooks/more_answers.ipynb",
 )
 SECONDS_TO_START, SECONDS_TO_RUN = 60, 120
 # No news and no question about them; the application's commands for the test; all cells in the page at once.

@@ -18,7 +18,7 @@ from tests.notebooks.conftest import NOTEBOOKS, ROOT, STUDENT_ID
 from tests.oracle import Expected
 from tests.outputs import Words, code_cells, read, shown
 
-NAMES = ("explore_events", "validate_results", "dashboard", "data_quality")
+NAMES = ("explore_events", "validate_results", "dashboard", "data_quality", "more_answers")
 
 
 def said(notebook: NotebookNode) -> dict[str, Words]:

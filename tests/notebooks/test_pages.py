@@ -24,7 +24,7 @@ from notebooks.plots import bar_plot
 from tests.names import AWKWARD_NAMES, SCRIPT
 from tests.oracle import Expected
 
-PAGES = ("explore_events", "validate_results", "dashboard", "data_quality")
+PAGES = ("explore_events", "validate_results", "dashboard", "data_quality", "more_answers")
 WIDTHS = {"phone": 390, "desktop": 1280}
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),

@@ -58,7 +58,7 @@ def test_after_a_recipe_the_files_are_still_what_they_should_be(
     lint = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "glue_scripts"]
     done = subprocess.run(lint, cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert template.count("Type: AWS::Glue::Table\n") == 9 + (title == "Add a gold table")
+    assert template.count("Type: AWS::Glue::Table\n") == 10 + (title == "Add a gold table")
 
 
 def test_the_changed_query_is_answered_with_the_new_column(checkout: Path) -> None:
