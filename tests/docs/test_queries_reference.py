@@ -17,15 +17,17 @@ from capstone_pipeline import Connection, Query, QueryFailed, StackOutputs
 from demo import TEMPLATE, deploy_stack, upload_sample_data
 from glue_scripts.capstone_etl import TABLES
 from local_aws import LocalAws
+from notebooks import more_answers
 from tests.docs.commands import ROOT, Block, blocks, document, section
-from tools.documents import answer_blocks, block, block_names, table_of
+from tools.documents import answer_blocks, block, block_names, block_of, table_of
 
 REFERENCE = "docs/QUERIES_REFERENCE.md"
 QUERIES = pipeline.read_queries(ROOT / "queries.sql")
+MORE_QUERIES = list(pipeline.read_queries(more_answers.QUERIES))
 DOCUMENTS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 STATEMENTS = [statement for name in DOCUMENTS for statement in blocks(name, "sql")]
 SECTIONS = {
-    number: re.search(rf"^## {number}\. (.*)$", document(REFERENCE), re.MULTILINE) for number in range(1, 6)
+    number: re.search(rf"^## {number}\. (.*)$", document(REFERENCE), re.MULTILINE) for number in range(1, 13)
 }
 
 # awswrangler calls pandas in a way that pandas 4 will not know.
@@ -46,8 +48,7 @@ class Sample:
         layers = {name.split(".")[0] for name in TABLES if name.split(".")[1] in tables}
         assert len(layers) == 1, f"{sql} reads tables of {layers or 'no layer'}"
         database = getattr(self.stack, f"{layers.pop()}_database_name")
-        stack = StackOutputs(**{**vars(self.stack), "gold_database_name": database})
-        return pipeline.run_query(self.aws, stack, Query(0, "of a document", "", sql)).frame
+        return pipeline.run_query(self.aws, self.stack, Query(0, "of a document", "", sql), database).frame
 
 
 @pytest.fixture(scope="module")
@@ -72,29 +73,59 @@ def sample(aws: LocalAws) -> Iterator[Sample]:
 
 def test_the_sample_of_each_answer_is_what_a_run_gives(sample: Sample) -> None:
     text = document(REFERENCE)
-    assert block_names(text) == [table_of(query) for query in QUERIES]
+    assert block_names(text) == [*map(table_of, QUERIES), *map(block_of, MORE_QUERIES)]
     for table, content in answer_blocks("sample", "us-west-2").items():
         assert block(text, table) == f"{content}\n", "run: python -m tools docs --answers-of demo"
 
 
-@pytest.mark.parametrize("number", SECTIONS)
-def test_each_column_is_described_with_the_type_that_it_has(number: int) -> None:
+def described(number: int) -> dict[str, str]:
+    """The columns of a section's table, with their types."""
     heading = SECTIONS[number]
     assert heading is not None
     rows = re.findall(
         r"^\| (`[a-z_`, ]+`) \| ([^|`]+) \|", section(document(REFERENCE), heading[0][3:]), re.MULTILINE
     )
-    described: dict[str, str] = {}
+    found: dict[str, str] = {}
     for names, types in rows:
         columns, kinds = re.findall(r"`(\w+)`", names), re.findall(r"\w+(?:\(\d+,\d+\))?", types)
-        described |= dict(
+        found |= dict(
             zip(columns, kinds if len(kinds) == len(columns) else kinds * len(columns), strict=True)
         )
+    return found
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_each_column_is_described_with_the_type_that_it_has(number: int) -> None:
     schema = TABLES[f"gold.{table_of(QUERIES[number])}"].columns
-    assert described == {field.name: field.dataType.simpleString() for field in schema}
+    assert described(number) == {field.name: field.dataType.simpleString() for field in schema}
 
 
-@pytest.mark.parametrize("table", ["gold.event_cube", "silver.events_cleaned"])
+@pytest.mark.parametrize("query", MORE_QUERIES, ids=lambda query: query.title)
+def test_each_column_of_a_further_answer_is_described_with_the_type_that_athena_gives(
+    sample: Sample, query: Query
+) -> None:
+    (sql,) = [one for one in blocks(REFERENCE, "sql", block(document(REFERENCE), block_of(query)))]
+    sample.ask(sql.code)
+    athena = sample.aws.client("athena")
+    (newest, *_) = athena.list_query_executions(WorkGroup=sample.stack.athena_workgroup_name, MaxResults=1)[
+        "QueryExecutionIds"
+    ]
+    columns = athena.get_query_results(QueryExecutionId=newest)["ResultSet"]["ResultSetMetadata"][
+        "ColumnInfo"
+    ]
+    names = {"varchar": "string", "integer": "int"}
+    assert list(described(query.number).items()) == [
+        (
+            one["Name"],
+            f"decimal({one['Precision']},{one['Scale']})"
+            if one["Type"] == "decimal"
+            else names.get(one["Type"], one["Type"]),
+        )
+        for one in columns
+    ]
+
+
+@pytest.mark.parametrize("table", ["gold.event_cube", "gold.daily_visitors", "silver.events_cleaned"])
 def test_the_columns_for_questions_of_ones_own_are_those_of_the_table(table: str) -> None:
     (cells,) = re.findall(rf"^\| `{table.split('.')[1]}` \|.*\| (.*) \|$", document(REFERENCE), re.MULTILINE)
     assert re.findall(r"`(\w+)`", cells) == TABLES[table].columns.names
