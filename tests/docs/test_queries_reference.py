@@ -104,7 +104,7 @@ def test_each_column_is_described_with_the_type_that_it_has(number: int) -> None
 def test_each_column_of_a_further_answer_is_described_with_the_type_that_athena_gives(
     sample: Sample, query: Query
 ) -> None:
-    (sql,) = [one for one in blocks(REFERENCE, "sql", block(document(REFERENCE), block_of(query)))]
+    (sql,) = blocks(REFERENCE, "sql", block(document(REFERENCE), block_of(query)))
     sample.ask(sql.code)
     athena = sample.aws.client("athena")
     (newest, *_) = athena.list_query_executions(WorkGroup=sample.stack.athena_workgroup_name, MaxResults=1)[
