@@ -28,7 +28,7 @@ EARLY_ROUNDS = 50
 """After so many rounds, memory is looked at for the first time."""
 PACE_SECONDS = 10.0
 _LOOK_SECONDS = 1
-_ASK_SECONDS = 0.1
+_ASK_SECONDS = 0.25
 _PATIENCE_SECONDS = 300.0
 
 _HELD = """

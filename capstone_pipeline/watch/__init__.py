@@ -7,9 +7,8 @@ delivers raw objects is none of its business, but for `Deliveries`, which `watch
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
-import sys
 import threading
 import time
 import webbrowser
@@ -105,10 +104,8 @@ def watch(
 
 def say(text: str) -> None:
     """A line on the terminal, which may be gone."""
-    try:
+    with contextlib.suppress(OSError):
         print(f"{datetime.now(UTC):%H:%M:%S}  {text}", flush=True)
-    except OSError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as the process lives
 
 
 def _thread(ended: threading.Event, seconds: float, step: Callable[[], None]) -> threading.Thread:
