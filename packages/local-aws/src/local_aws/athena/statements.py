@@ -25,6 +25,7 @@ _SUPPORTED = (
     "SELECT, WITH, VALUES, INSERT INTO, UNLOAD, CREATE TABLE AS, CREATE EXTERNAL TABLE, CREATE VIEW, "
     "CREATE DATABASE, DROP, ALTER TABLE, SHOW, DESCRIBE, MSCK REPAIR TABLE, PREPARE, EXECUTE and EXPLAIN"
 )
+_ICEBERG = r"(DELETE|UPDATE|MERGE|OPTIMIZE|VACUUM|CREATE\s+TABLE)\b"
 _UNLOAD = re.compile(
     r"UNLOAD\s*(?P<query>\(.*\))\s*TO\s*'(?P<url>[^']*)'\s*WITH\s*\((?P<options>.*)\)",
     re.IGNORECASE | re.DOTALL,
@@ -104,6 +105,13 @@ def run(text: str, parameters: list[str], session: Session, query_id: str, outpu
         if statement.kind == "VIEW":
             return creation.create_view(statement, _view_query(text, statement), session)
     word = re.match(r"\w+(?:\s+\w+)?", plain)
+    iceberg = re.match(_ICEBERG, plain, re.IGNORECASE)
+    if iceberg:
+        raise QueryFailed(
+            "NOT_SUPPORTED",
+            f"{iceberg[1].upper()} is for Iceberg tables, which the embedded Athena does not have; use "
+            "CREATE EXTERNAL TABLE or CREATE TABLE AS, INSERT INTO, and DROP TABLE",
+        )
     raise QueryFailed(
         "NOT_SUPPORTED",
         f"{word.group().upper() if word else 'this statement'} is not supported by the embedded Athena, "
