@@ -174,11 +174,27 @@ def test_a_table_made_of_a_query_is_read_and_inserted_into(lake: Lake, kind: str
     )
 
 
+def test_insert_casts_to_the_types_of_the_table(lake: Lake) -> None:
+    columns = {"n": "int", "d": "date", "m": "decimal(4,1)", "f": "double"}
+    lake.create_table("cast_to", columns)
+    row = "DECIMAL '2.5', timestamp '2025-01-05 10:11:12', 1, 7"
+    outcome = lake.query(
+        f"INSERT INTO cast_to VALUES ({row}), (0.5, NULL, 1.25, DECIMAL '0.5'), (BIGINT '4', NULL, 2, 1)"
+    )
+    assert outcome.state == "SUCCEEDED", outcome.reason
+    assert lake.rows("SELECT * FROM cast_to ORDER BY n") == [
+        ("1", None, "1.3", "0.5"),
+        ("3", "2025-01-05", "1.0", "7.0"),
+        ("4", None, "2.0", "1.0"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
         ("INSERT INTO inserted VALUES ('x', 'y')", "TYPE_MISMATCH: Insert query has mismatched column types"),
         ("INSERT INTO inserted VALUES (1)", "TYPE_MISMATCH: Insert query has mismatched column types"),
+        ("INSERT INTO inserted VALUES (3000000000, 'x')", "NUMERIC_VALUE_OUT_OF_RANGE"),
         ("INSERT INTO inserted (nope) VALUES (1)", "COLUMN_NOT_FOUND: Insert column name does not exist"),
         ("INSERT INTO inserted_view VALUES (1, 'x')", "NOT_SUPPORTED: Inserting into views"),
         ("INSERT INTO quoted VALUES (1)", "NOT_SUPPORTED: INSERT INTO table"),
@@ -291,6 +307,7 @@ def test_explain_answers_in_text_and_refuses_the_rest(lake: Lake) -> None:
     assert outcome.state == "SUCCEEDED", outcome.reason
     assert outcome.execution["StatementType"] == "UTILITY"
     assert outcome.names == ["Query Plan"]
+    assert outcome.rows[0] == ("Query Plan",)
     assert any("FILTER" in line.upper() for (line,) in outcome.rows)  # type: ignore[union-attr]
     assert lake.error("EXPLAIN (FORMAT JSON) SELECT 1").startswith("NOT_SUPPORTED: EXPLAIN FORMAT JSON")
     assert lake.error("EXPLAIN ANALYZE SELECT 1").startswith("NOT_SUPPORTED: EXPLAIN ANALYZE")
@@ -304,6 +321,11 @@ def test_explain_answers_in_text_and_refuses_the_rest(lake: Lake) -> None:
         (
             "CREATE EXTERNAL TABLE kinds_t (a int) LOCATION 's3://athena-statements/kinds/'",
             ("DDL", "CREATE_TABLE"),
+        ),
+        (
+            f"CREATE TABLE kinds_long WITH (external_location = 's3://athena-statements/{'long/' * 100}') AS "
+            "SELECT 1 a",
+            ("DDL", "CREATE_TABLE_AS_SELECT"),
         ),
         ("PREPARE kinds FROM SELECT 1", ("UTILITY", "PREPARE")),
         ("EXPLAIN SELECT 1", ("UTILITY", "EXPLAIN")),

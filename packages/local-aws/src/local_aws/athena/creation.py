@@ -253,7 +253,7 @@ def _in_table_order(query: exp.Expr, named: list[str], table: Table) -> exp.Expr
 
 
 def _check_insertable(prepared: Relation, table: Table) -> None:
-    """Trino's rule: a column takes what casts to its type without loss."""
+    """Raises QueryFailed where a column does not take what the query gives for it."""
     found = prepared.hive_columns
     expected = table.all_columns
     nulls = [engine_type.id == "null" for engine_type in prepared.relation.types]

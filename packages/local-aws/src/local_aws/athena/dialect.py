@@ -32,7 +32,11 @@ class _Trino(Trino):
 
 
 class _Parser(AthenaTrinoParser):
-    FUNCTIONS: ClassVar = {k: v for k, v in AthenaTrinoParser.FUNCTIONS.items() if k not in _PASSED_THROUGH}
+    FUNCTIONS: ClassVar = {
+        **{k: v for k, v in AthenaTrinoParser.FUNCTIONS.items() if k not in _PASSED_THROUGH},
+        "LOWER": exp.Lower.from_arg_list,  # sqlglot's own make one function of LOWER(TO_HEX(...)).
+        "UPPER": exp.Upper.from_arg_list,
+    }
     FUNCTION_PARSERS: ClassVar = {
         k: v for k, v in AthenaTrinoParser.FUNCTION_PARSERS.items() if k not in _PASSED_THROUGH
     }

@@ -78,6 +78,7 @@ _INSTEAD = {
     "current_time": "current_timestamp",
     "localtime": "localtimestamp",
     "split_to_map": "split",
+    "table": "UNNEST(sequence(...)) AS t (n)",
     "sha512": "sha256",
 }
 _UNCHECKED = """

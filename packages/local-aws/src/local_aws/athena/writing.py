@@ -13,9 +13,11 @@ from urllib.parse import unquote
 
 import pyarrow.orc as orc
 import pyarrow.parquet as pq
+from sqlglot import exp
 
 from local_aws.athena.engine import Relation, Session
 from local_aws.athena.errors import QueryFailed
+from local_aws.athena.inference import is_integer
 from local_aws.athena.partitions import Location, Values
 from local_aws.athena.types import from_hive
 
@@ -129,9 +131,10 @@ def _copy(
     prepared: Relation, columns: Sequence[tuple[str, str]], layout: Layout, folder: Path, name: str
 ) -> int:
     """DuckDB's COPY into `folder`; ORC as Parquet first. Returns the number of rows."""
+    described = zip(columns, prepared.relation.types, strict=True)
     casts = [
-        f'CAST(#{index} AS {from_hive(hive_type).sql("duckdb")}) AS "{column}"'
-        for index, (column, hive_type) in enumerate(columns, start=1)
+        f'{_cast(index, engine_type.id, from_hive(hive_type))} AS "{column}"'
+        for index, ((column, hive_type), engine_type) in enumerate(described, start=1)
     ]
     rows = f"SELECT {', '.join(casts)} FROM ({prepared.sql})"
     suffix = {"parquet": "parquet", "orc": "orc"}.get(layout.file_format, "")
@@ -146,6 +149,12 @@ def _copy(
         options += ", OVERWRITE_OR_IGNORE"
     counted = prepared.connection.execute(f"COPY ({rows}) TO '{target}' ({options})").fetchone()
     return counted[0] if counted else 0
+
+
+def _cast(index: int, engine_type: str, target: exp.DataType) -> str:
+    """SQL for a column's value as another type: DuckDB's cast to an integer rounds half to even."""
+    is_rounded = engine_type in ("float", "double") and is_integer(target)
+    return f"CAST({f'round(#{index})' if is_rounded else f'#{index}'} AS {target.sql('duckdb')})"
 
 
 def _copy_options(layout: Layout) -> str:
