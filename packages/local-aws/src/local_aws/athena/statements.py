@@ -134,8 +134,8 @@ def _explain(query: exp.Expr, session: Session) -> Result:
     with engine.relation(query, session) as prepared:
         lines = prepared.relation.explain().splitlines()
     # Athena's answer has the column's name as its first row, too, as dbt-athena's tests show.
-    rows = [(line,) for line in ("Query Plan", *lines)]
-    return Result([ResultColumn("Query Plan", "varchar", 2147483647)], rows)
+    column = ResultColumn("Query Plan", "varchar", 2147483647)
+    return Result([column], [(line,) for line in (column.name, *lines)])
 
 
 def _view_query(text: str, statement: exp.Create) -> str:
