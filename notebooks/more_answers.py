@@ -38,7 +38,7 @@ from notebooks.recompute import Recomputed
 from notebooks.validation import Check, Figure, Validation, differing_rows
 
 QUERIES = Path(__file__).with_name("more_answers.sql")
-MOST_ROWS = 24
+MOST_ROWS = 32
 """Of an answer, where it is shown."""
 
 ONE_DAY = timedelta(days=1)
@@ -249,17 +249,18 @@ def compare(title: str, wanted: pd.DataFrame, found: pd.DataFrame) -> Check:
 
 def _sales(frame: pd.DataFrame) -> str:
     newest = frame[frame["event_date"] == frame["event_date"][0]]
-    best, total = newest.iloc[0], newest["total_revenue"].sum()
-    share = _percent(best["total_revenue"], total)
-    most = newest.sort_values(["purchases", "category"], ascending=[False, True]).iloc[0]
+    best, total, most = newest.iloc[0], newest["total_revenue"].sum(), newest["purchases"].max()
+    if not most:
+        return f"On {best['event_date']}, carts were filled, but nothing was bought."
+    often = sorted(newest[newest["purchases"] == most]["category"])
     tail = (
         "and is bought most often, too"
-        if most["category"] == best["category"]
-        else f"while {label(most['category'])} is bought most often ({plural(most['purchases'], 'purchase')})"
+        if best["category"] in often
+        else f"while {label(often[0])} is bought most often ({plural(most, 'purchase')})"
     )
     return (
         f"On {best['event_date']}, {label(best['category'])} earns {_money(best['total_revenue'])} USD, "
-        f"{share} % of the day's revenue, {tail}."
+        f"{_percent(best['total_revenue'], total)} % of the day's revenue, {tail}."
     )
 
 
@@ -277,15 +278,15 @@ def _carts(frame: pd.DataFrame) -> str:
     worst = categories.iloc[0]
     return (
         f"{overall['left_carts']:,} of {plural(overall['carts'], 'cart')} ({_percent(overall['share'])} %) "
-        f"are left, with goods for {_money(overall['left_worth'])} USD in them, most of it "
-        f"{label(worst['category'])} ({_money(worst['left_worth'])} USD)."
+        f"are left, with goods for {_money(overall['left_worth'])} USD in them; "
+        f"{label(worst['category'])} has the largest part of it ({_money(worst['left_worth'])} USD)."
     )
 
 
 def _times(frame: pd.DataFrame) -> str:
     counts = frame[frame["time_to_purchase"] != "not seen before"]
     unseen = frame["purchases"].sum() - counts["purchases"].sum()
-    rest = f"{plural(unseen, 'purchase')} had no view before on that day."
+    rest = f"{plural(unseen, 'purchase') if unseen else 'none'} had no view before on that day."
     if counts.empty:
         return f"No purchase followed a view; {rest}"
     half, so_far = counts["purchases"].sum() / 2, 0
@@ -293,7 +294,8 @@ def _times(frame: pd.DataFrame) -> str:
         so_far += row.purchases
         if so_far >= half:
             break
-    return f"The typical purchase follows the first view of the product after {row.time_to_purchase}; {rest}"
+    typical = f"From the first view of a product to its purchase it typically takes {row.time_to_purchase}"
+    return f"{typical}; {rest}"
 
 
 def _searches(frame: pd.DataFrame) -> str:
@@ -315,7 +317,7 @@ def _returning(frame: pd.DataFrame) -> str:
     newest = frame.iloc[0]
     return (
         f"Of {plural(newest['unique_users'], 'user')} of {newest['event_date']}, "
-        f"{newest['returning_users']:,} came again on the next day, {_percent(newest['share'])} %."
+        f"{newest['returning_users']:,} have come again on the next day, {_percent(newest['share'])} %."
     )
 
 

@@ -127,7 +127,7 @@ WITH sessions AS (
         session_id,
         count_if(event_type = 'search') > 0 AS has_searched,
         count_if(event_type = 'purchase') > 0 AS has_bought,
-        array_agg(coalesce(search_query, '(no text)')) FILTER (WHERE event_type = 'search') AS searches
+        array_agg(coalesce(search_query, '(no text)')) FILTER (WHERE event_type = 'search') AS texts
     FROM events_cleaned
     WHERE $day
     GROUP BY session_id
@@ -143,7 +143,7 @@ SELECT
         AS decimal(10, 4)
     ) AS share
 FROM sessions
-LEFT JOIN UNNEST(searches) AS searched (search_query) ON TRUE
+LEFT JOIN UNNEST(texts) AS searched (search_query) ON TRUE
 GROUP BY GROUPING SETS ((has_searched), (has_searched, search_query))
 HAVING has_searched OR grouping(search_query) = 1
 ORDER BY search_query IS NOT NULL, has_searched DESC, searches DESC, search_query
@@ -151,7 +151,7 @@ LIMIT 22;
 
 -- query 11, users who come back
 -- How many users of a day come again on the next?
--- One row per day, newest first, but for the last: of that the next day is not over.
+-- One row per day, newest first, but for the last, which has no next one yet.
 WITH visits AS (
     SELECT event_date, lead(event_date) OVER (PARTITION BY visitor_id ORDER BY event_date) AS next_visit
     FROM (
@@ -175,8 +175,8 @@ ORDER BY event_date DESC;
 
 -- query 12, each day beside the one before
 -- Is a day better than the one before it, and each of its hours than the same hour then?
--- One row per day, where the hour is NULL, and one per hour of the last day. The change looks at the day before only
--- up to the hour of the day's last purchase, as a day may not be over; it is NULL where nothing was sold by then.
+-- One row per day, where the hour is NULL, then one per hour of the last day. The change looks at the day before
+-- only up to the hour of the day's last purchase, as a day may not be over; NULL where nothing was sold by then.
 WITH sides AS (  -- what an hour sold stands once for itself, and once for the same hour of the next day
     SELECT event_date, event_hour, transaction_count, total_revenue, DECIMAL '0.00' AS revenue_before
     FROM hourly_revenue
@@ -210,4 +210,4 @@ SELECT
 FROM hours
 GROUP BY GROUPING SETS ((event_date), (event_date, event_hour))
 HAVING grouping(event_hour) = 1 OR event_date = $last_day
-ORDER BY event_date DESC, event_hour NULLS FIRST;
+ORDER BY event_hour NULLS FIRST, event_date DESC;

@@ -211,7 +211,7 @@ def days_compared(events: Iterable[Event], first: date, last: date) -> list[Row]
             sums = [_sum_of(side, hour) for side in (today, before, by_then)]
             change = rounded(sums[0] - sums[2], sums[2], 4) if sums[2] else None
             rows.append((day, hour, *sums, change))
-    return rows
+    return sorted(rows, key=lambda row: (row[1] is not None, row[1]))
 
 
 def _sum_of(amounts: dict[int, Decimal], hour: int | None) -> Decimal:

@@ -208,9 +208,9 @@ BY_HAND: dict[int, list[tuple[Any, ...]]] = {
     11: [(DAY_BEFORE, 2, 2, Decimal("1.0000"))],
     12: [
         (DAY, None, Decimal("25.01"), Decimal("5.00"), Decimal("5.00"), Decimal("4.0020")),
+        (DAY_BEFORE, None, Decimal("5.00"), Decimal("0.00"), Decimal("0.00"), None),
         (DAY, 0, Decimal("20.00"), Decimal("0.00"), Decimal("0.00"), None),
         (DAY, 12, Decimal("5.01"), Decimal("5.00"), Decimal("5.00"), Decimal("0.0020")),
-        (DAY_BEFORE, None, Decimal("5.00"), Decimal("0.00"), Decimal("0.00"), None),
     ],
 }
 
@@ -226,6 +226,42 @@ def two_days(empty_shop: Shop) -> MoreAnswers:
 def test_the_answers_are_those_worked_out_by_hand(two_days: MoreAnswers, number: int) -> None:
     assert (two_days.first, two_days.last) == (DAY_BEFORE, DAY)
     assert rows_of(two_days, number) == BY_HAND[number]
+
+
+SENTENCES = {
+    6: "On 2025-03-01, toys earns 20.00 USD, 80.0 % of the day's revenue, and is bought most often, too.",
+    7: "An order is worth 12.51 USD and holds 1.50 items on average; 100.0 % of 2 orders are of one product "
+    "only.",
+    8: "1 of 2 carts (50.0 %) are left, with goods for 20.50 USD in them; toys has the largest part of it "
+    "(20.00 USD).",
+    9: "From the first view of a product to its purchase it typically takes 30 s to 1 min; 1 purchase had no "
+    "view before on that day.",
+    10: "Most is searched for “lego” (3 times). Of sessions that search, 33.3 % buy, of the others 33.3 %.",
+    11: "Of 2 users of 2025-02-28, 2 have come again on the next day, 100.0 %.",
+    12: "2025-03-01 sold 25.01 USD, the day before 5.00; up to the hour of the last purchase it had sold "
+    "5.00: a change of +400.2 %.",
+}
+
+
+@every_question
+def test_the_sentence_on_an_answer_has_its_figures(two_days: MoreAnswers, number: int) -> None:
+    answer = two_days.answer(number)
+    assert str(answer).splitlines()[0] == answer.insight == SENTENCES[number]
+
+
+def test_where_there_is_nothing_to_compare_the_sentences_say_so(empty_shop: Shop) -> None:
+    bought = event("s", "u", "2025-03-01T12:00:00", "purchase", "p", **A_BOOK)
+    expected = recomputed_from([bought])
+    fill(empty_shop, expected)
+    more = more_answers.about(empty_shop, expected)
+    said = {number: more.answer(number).insight for number in QUESTIONS}
+    assert said[8] == said[11] == "There is nothing to tell of these days."
+    assert said[9] == "No purchase followed a view; 1 purchase had no view before on that day."
+    assert said[10] == "Nobody searched; 100.0 % of the sessions bought something."
+    assert said[12].endswith("the day before had sold nothing to compare with.")
+    fill(empty_shop, filled := recomputed_from([bought | {"event_type": "add_to_cart"}]))
+    sales = more_answers.about(empty_shop, filled).answer(6)
+    assert sales.insight == "On 2025-03-01, carts were filled, but nothing was bought."
 
 
 def test_a_day_that_goes_on_is_compared_up_to_its_last_purchase(empty_shop: Shop) -> None:
