@@ -7,7 +7,7 @@
     creation, writing      CREATE TABLE AS, INSERT INTO, UNLOAD, CREATE VIEW; rows as objects
     engine      one query in a DuckDB database of its own
     planner     names resolved, types inferred, table references planned
-    inference   Trino's types
+    inference, lambdas     Trino's types, also of the parameters of x -> ...
     dialect, names              SQL as it is written, and which functions are served
     rewrite, functions, casts, unnest, patterns, macros, trees
                 where Trino and DuckDB mean different things by the same SQL
