@@ -1,6 +1,6 @@
 """The job in watch mode: from the moment an object is there to the moment that Athena's answer holds it.
 
-One run watches all the time. Small objects come one by one, then every ten seconds until it has done many
+One run watches all the time. Small objects come one by one, then now and then until it has done many
 rounds, then large ones one by one; all arrive on one day. Separate runs, each in a cold JVM as on Glue, take
 in a few of the small ones for comparison.
 """
@@ -26,7 +26,7 @@ TITLE = "Watching"
 SMALL_EVENTS = 5_000
 EARLY_ROUNDS = 50
 """After so many rounds, memory is looked at for the first time."""
-PACE_SECONDS = 10.0
+PACE_SECONDS = 30.0
 _LOOK_SECONDS = 1
 _ASK_SECONDS = 0.25
 _PATIENCE_SECONDS = 300.0
@@ -51,7 +51,7 @@ def measure(bench: Bench) -> tuple[dict[str, Figure], dict[str, Any]]:
         next_small = scale.warm_ups + 1
         of_small = latencies(pipeline, small, range(next_small, next_small + scale.watch_small), bar)
         next_small += scale.watch_small
-        memory, rounds = many_rounds(pipeline, small, next_small, log, bar)
+        memory, rounds = many_rounds(pipeline, small, next_small, large, log, bar)
         of_large = latencies(pipeline, large, range(1, scale.watch_large + 1), bar)
     separate = separate_runs(bench, small, bar)
     early, late = memory
@@ -121,21 +121,29 @@ def latency(pipeline: Pipeline, file: FileSummary) -> float:
 
 
 def many_rounds(
-    pipeline: Pipeline, batches: Batches, number: int, log: RunLog, bar: Any
+    pipeline: Pipeline, small: Batches, number: int, large: Batches, log: RunLog, bar: Any
 ) -> tuple[tuple[int, int], int]:
-    """Deliver small objects until the run has done enough rounds: memory early and late, and rounds."""
-    wanted, early, shown = pipeline.bench.scale.watch_rounds, 0, 0
+    """Deliver small objects until the run has done enough rounds: memory early and late, and rounds.
+
+    The large files are made meanwhile.
+    """
+    scale, early, shown, made, due = pipeline.bench.scale, 0, 0, 0, 0.0
     while True:
         rounds = parse_summary(log.lines('"watch"')).get("watch", {}).get("rounds", 0)
-        bar.update(min(rounds, wanted) - shown)
-        shown = min(rounds, wanted)
-        if not early and rounds >= min(EARLY_ROUNDS, wanted):
+        bar.update(min(rounds, scale.watch_rounds) - shown)
+        shown = min(rounds, scale.watch_rounds)
+        if not early and rounds >= min(EARLY_ROUNDS, scale.watch_rounds):
             early = memory_now(pipeline.bench.server)
-        if rounds >= wanted:
+        if rounds >= scale.watch_rounds:
             return (early, memory_now(pipeline.bench.server)), rounds
-        pipeline.deliver(batches[number])
-        number += 1
-        time.sleep(PACE_SECONDS)
+        if time.monotonic() >= due:
+            pipeline.deliver(small[number])
+            number, due = number + 1, time.monotonic() + PACE_SECONDS
+        if made < scale.watch_large:
+            made += 1
+            large[made]
+        else:
+            time.sleep(5)
 
 
 def separate_runs(bench: Bench, batches: Batches, bar: Any) -> list[float]:
