@@ -186,6 +186,7 @@ NO_INTEGER = "INVALID_CAST_ARGUMENT: Cannot cast '1.5' to integer"
         ("transform(ARRAY[1], e -> soundex('a'))", "NOT_SUPPORTED: line 1:33: Function 'soundex'"),
         ("transform(ARRAY[2147483647], e -> e + 1)", "NUMERIC_VALUE_OUT_OF_RANGE"),
         ("transform(ARRAY[1], e -> e / 0)", "DIVISION_BY_ZERO"),
+        ("transform(ARRAY[1], e -> (SELECT 1))", "NOT_SUPPORTED: line 1:28: Lambda expression cannot"),
         ("cardinality(e -> 1)", "TYPE_MISMATCH: line 1:8: Unexpected parameters (function)"),
         ("array_sort(ARRAY['b', 'a'], (a, b) -> CAST(a AS integer))", "NOT_SUPPORTED: line 1:8: array_sort"),
         ("map_zip_with(m, m, (k, a, b) -> a)", "NOT_SUPPORTED: line 1:8: Function 'map_zip_with'"),

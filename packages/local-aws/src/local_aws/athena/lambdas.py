@@ -21,10 +21,13 @@ PREDICATES = frozenset(["all_match", "any_match", "filter", "map_filter", "none_
 def name_parameters(query: exp.Expr) -> None:
     """Give each parameter a name that no other lambda has.
 
-    So no lambda that a rewrite puts around it can hide it, nor one that stands in a macro.
+    So no lambda that a rewrite puts around it can hide it, nor one that stands in a macro. Raises QueryFailed
+    where a function has a query within it.
     """
     functions = list(query.find_all(exp.Lambda, bfs=False))
     for index, function in reversed(list(enumerate(functions))):  # Inner ones first: they hide outer names.
+        if function.find(exp.Query):
+            raise QueryFailed("NOT_SUPPORTED", "Lambda expression cannot contain subqueries", function)
         for place, parameter in enumerate(list(function.expressions)):
             name = exp.to_identifier(f"athena_{index}_{place}")
             for use in uses(function.this, parameter.name):
