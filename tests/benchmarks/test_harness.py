@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import duckdb
 import pyarrow as pa
@@ -27,13 +29,12 @@ from benchmarks.harness import (
     benchmark,
     deploy,
     old_script,
-    progress,
     run_once,
 )
 from benchmarks.parts import backlog, compaction, history, requests
 from benchmarks.parts.queries import scanned_bytes
 from benchmarks.phases import IN_ORDER, effort, phases
-from benchmarks.results import Result, load
+from benchmarks.results import Figure, Result, load
 from benchmarks.spark_events import Observation, Statement
 
 FEW = Scale(events=2_000, repeats=1, batches=1, backlog=3, backlog_events=1_000, generated=1_000, warm_ups=0)
@@ -51,32 +52,56 @@ def rows(pipeline: Pipeline, table: str, folder: Path) -> int:
     return int(count)
 
 
+Lake = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One history of both scripts; of ours also the lake and the events of silver before the next day."""
+
+    figures: dict[str, Figure]
+    details: dict[str, Any]
+    our_lake: Lake
+    our_events: int
+
+
+def lake_of(pipeline: Pipeline) -> Lake:
+    return {layer: pipeline.objects(f"{layer}/") for layer in ("bronze", "silver", "gold")}
+
+
+@pytest.fixture(scope="module")
+def measured(bench: Bench) -> Measured:
+    before, take_in_next_day = list[tuple[Lake, int]](), history.take_in_next_day
+
+    def with_a_look_before(bench: Bench, pipeline: Pipeline, bar: Any) -> history.Point:
+        before.append((lake_of(pipeline), rows(pipeline, "silver/", bench.folder / "before")))
+        return take_in_next_day(bench, pipeline, bar)
+
+    with mock.patch.object(history, "take_in_next_day", with_a_look_before):
+        return Measured(*history.measure(bench), *before[0])
+
+
 def test_the_three_contenders_do_the_same_work_and_its_bytes_are_counted(
-    bench: Bench, tmp_path: Path
+    bench: Bench, measured: Measured, tmp_path: Path
 ) -> None:
-    ours, baseline = deploy(bench, "ours"), deploy(bench, "baseline", BASELINE)
-    raw = bench.batches(FEW.events)[1].path
-    with progress("History", 3) as bar:
-        (our_run,), (baseline_run,) = history.take_in_day(bench, (ours, baseline), bar)
+    baseline, raw = deploy(bench, "history-base", BASELINE), bench.batches(FEW.events)[1].path
+    assert 0.95 * FEW.events < measured.our_events < FEW.events
+    assert measured.our_events == rows(baseline, "silver/", tmp_path / "baseline")
+    assert measured.our_events == duckdb_limit.do_the_work(raw, tmp_path / "duckdb")
 
-    events = rows(ours, "silver/", tmp_path / "ours")
-    assert 0.95 * FEW.events < events < FEW.events
-    assert events == rows(baseline, "silver/", tmp_path / "baseline")
-    assert events == duckdb_limit.do_the_work(raw, tmp_path / "duckdb")
-
-    for point, pipeline in ((our_run, ours), (baseline_run, baseline)):
-        lake = {layer: pipeline.objects(f"{layer}/") for layer in ("bronze", "silver", "gold")}
+    (our_run,), (baseline_run,) = measured.details["ours"], measured.details["baseline"]
+    for run, lake in ((our_run, measured.our_lake), (baseline_run, lake_of(baseline))):
         # The first run has written every object of the lake, and has read the raw file at least.
         stored = sum(sum(sizes.values()) for sizes in lake.values())
-        assert point.bytes_written == stored
-        assert point.files_written == sum(len(sizes) for sizes in lake.values())
-        assert point.requests["PUT"] >= point.files_written
-        assert point.jobs > 0
-        assert raw.stat().st_size <= point.bytes_read < 50 * raw.stat().st_size
+        assert run["bytes_written"] == stored
+        assert run["files_written"] == sum(len(sizes) for sizes in lake.values())
+        assert run["requests"]["PUT"] >= run["files_written"]
+        assert run["jobs"] > 0
+        assert raw.stat().st_size <= run["bytes_read"] < 50 * raw.stat().st_size
 
 
-def test_the_history_goes_on_into_the_next_day(bench: Bench, tmp_path: Path) -> None:
-    figures, details = history.measure(bench)
+def test_the_history_goes_on_into_the_next_day(bench: Bench, measured: Measured, tmp_path: Path) -> None:
+    figures, details = measured.figures, measured.details
     (our_run,), (baseline_run,), next_day = details["ours"], details["baseline"], details["next_day"]
     assert figures["baseline_over_ours_last"].value == baseline_run["seconds"] / our_run["seconds"]
     assert figures["next_day_over_second"].value == next_day["seconds"] / our_run["seconds"]
