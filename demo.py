@@ -80,7 +80,7 @@ def deploy_stack(
                 return "unchanged", read_stack(aws, stack_name)
             status, waiter = "updated", cloudformation.get_waiter("stack_update_complete")
         try:
-            waiter.wait(StackName=stack_name, WaiterConfig={"Delay": 2, "MaxAttempts": 450})
+            waiter.wait(StackName=stack_name, WaiterConfig={"Delay": 1, "MaxAttempts": 900})
         except WaiterError:
             read_stack(aws, stack_name)  # says why
             raise

@@ -360,7 +360,7 @@ def wait_for_job_run(
     timeout_minutes
         How long to wait at most. The run itself goes on when this is over.
     poll_seconds
-        How often to ask.
+        How often to ask; at first more often, so that the end of a short run is seen soon.
     show
         Takes each step; by default one output of the notebook cell, updated in place.
 
@@ -372,7 +372,8 @@ def wait_for_job_run(
     """
     show = show or _cell_output()
     glue, log = aws.client("glue"), RunLog(aws, stack, run.run_id)
-    deadline = time.monotonic() + timeout_minutes * 60
+    began = time.monotonic()
+    deadline = began + timeout_minutes * 60
     while True:
         with own_errors(f"waiting for run {run.run_id} of job {stack.glue_job_name}"):
             status = glue.get_job_run(JobName=stack.glue_job_name, RunId=run.run_id)["JobRun"]
@@ -390,7 +391,7 @@ def wait_for_job_run(
                 f"  aws glue batch-stop-job-run --job-name {stack.glue_job_name} --job-run-ids {run.run_id} "
                 f"--region {aws.region}",
             )
-        time.sleep(poll_seconds)
+        time.sleep(min(poll_seconds, 0.5 + (time.monotonic() - began) / 10))
     if state != "SUCCEEDED":
         raise _run_failed(aws, stack, run, status)
     return RunResult(

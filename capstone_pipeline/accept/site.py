@@ -115,7 +115,7 @@ def put_up(site: Site) -> tuple[StackOutputs, int]:
             )
         with suppress(WaiterError):  # read_stack says why.
             waiter = cloudformation.get_waiter("stack_create_complete")
-            waiter.wait(StackName=site.stack_name, WaiterConfig={"Delay": 2, "MaxAttempts": 450})
+            waiter.wait(StackName=site.stack_name, WaiterConfig={"Delay": 1, "MaxAttempts": 900})
         resources = cloudformation.describe_stack_resources(StackName=site.stack_name)["StackResources"]
     return read_stack(site.aws, site.stack_name), len(resources)
 
@@ -135,7 +135,7 @@ def take_down(site: Site) -> list[str]:
         cloudformation.delete_stack(StackName=site.stack_name)
         with suppress(WaiterError):  # It is left over then.
             waiter = cloudformation.get_waiter("stack_delete_complete")
-            waiter.wait(StackName=site.stack_name, WaiterConfig={"Delay": 2, "MaxAttempts": 900})
+            waiter.wait(StackName=site.stack_name, WaiterConfig={"Delay": 1, "MaxAttempts": 1800})
     return left_over(site)
 
 
