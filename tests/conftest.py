@@ -1,17 +1,39 @@
-"""What every test module may use: one embedded AWS for the whole test session."""
+"""What every test module may use: one embedded AWS for the whole test session, and the sample data in it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from capstone_pipeline import Shop
 from local_aws import LocalAws, running_server
+from tests import sample
+from tests.oracle import Expected
 
 # Nothing is timed: a machine may be busy with other things.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+SHARED = ("spark", "site")
+"""Costly fixtures, each started in one process only: all tests that use it go there."""
+LONGEST = (*SHARED, "test_accept.py", "test_harness.py", "test_processes.py", "test_documented_commands.py")
+"""Groups that begin first, so that no process ends long before the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests are run by one process, where there are several: those of a file, and of `SHARED`."""
+    groups = {item: group_of(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: LONGEST.index(groups[item]) if groups[item] in LONGEST else len(LONGEST))
+
+
+def group_of(item: pytest.Item) -> str:
+    used = getattr(item, "fixturenames", ())
+    return next((name for name in SHARED if name in used), item.path.name)
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +41,35 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A running embedded AWS with empty state, shared by all tests: name your resources apart."""
     with running_server(tmp_path_factory.mktemp("local-aws")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def site(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> sample.Site:
+    """A stack with the sample data, before any run."""
+    with sample.embedded(aws) as connection:
+        return sample.make_site(tmp_path_factory.mktemp("project"), connection, sample.STUDENT_ID)
+
+
+@pytest.fixture(scope="session")
+def first(aws: LocalAws, site: sample.Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebook executed for the first time, by papermill's own command and from another folder."""
+    output = site.folder / "first.ipynb"
+    arguments = (str(site.notebook), str(output), "-p", "poll_seconds", "0.5", "-r", "student_id", "demo")
+    with sample.embedded(aws):
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        done = sample.run_command(site, "papermill", *arguments, folder=elsewhere)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@pytest.fixture(scope="session")
+def shop(aws: LocalAws, site: sample.Site, first: Path) -> Shop:
+    """The stack after the notebook's first run."""
+    with sample.embedded(aws) as connection:
+        return Shop(connection, site.stack)
+
+
+@pytest.fixture(scope="session")
+def oracle(site: sample.Site) -> Expected:
+    """What the sample data gives by the tests' own computation."""
+    return sample.expected_of(site.stack)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,24 +22,20 @@ from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 import capstone_pipeline as pipeline
-from capstone_pipeline import Connection, StackOutputs
+from capstone_pipeline import Connection
 from capstone_pipeline.render import COLUMNS, format_value
 from capstone_pipeline.report import NotebookFailed, run_notebook
-from demo import deploy_stack, upload_sample_data
 from local_aws import LocalAws
 from tests.oracle import COLUMNS as ORACLE_COLUMNS
-from tests.oracle import Expected, expected_tables
+from tests.oracle import Expected
 from tests.outputs import code_cells, read, shown
+from tests.sample import ROOT, Site, embedded, make_site, run_command
 from tools.embed import embed_script
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "build_pipeline.ipynb"
-TEMPLATE = (ROOT / "capstone-starter.cfn.yaml").read_text()
-PROJECT_FILES = ("build_pipeline.ipynb", "capstone_pipeline", "glue_scripts", "queries.sql")
 NOTEBOOKS = (NOTEBOOK, *sorted((ROOT / "notebooks").glob("*.ipynb")))
 NAMES_OF_FORMATS = ("vega.github.io", "www.w3.org")
 """Hosts in names that are not looked up: of the schema of a chart, of XML."""
-SAMPLES = ROOT / "sample-data"
 TABLES = {
     1: "conversion_funnel",
     2: "hourly_revenue",
@@ -115,74 +110,11 @@ def test_the_picture_in_the_notebook_is_the_one_in_the_docs(committed: NotebookN
 # --- As papermill runs it -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Site:
-    """A copy of the project's files to run the notebook in, and the stack that it works on."""
-
-    folder: Path
-    stack: StackOutputs
-
-    @property
-    def notebook(self) -> Path:
-        return self.folder / "build_pipeline.ipynb"
-
-    @property
-    def script(self) -> Path:
-        return self.folder / "glue_scripts" / "capstone_etl.py"
-
-
 @pytest.fixture(scope="module")
 def connection(aws: LocalAws) -> Iterator[Connection]:
     """The embedded AWS, also for every process that the tests start."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in aws.environment.items():
-            patch.setenv(name, value)
-        yield pipeline.connect("us-west-2")
-
-
-def make_site(folder: Path, connection: Connection, student_id: str) -> Site:
-    for name in PROJECT_FILES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    parameters = {"StudentId": student_id, "GeneratorState": "DISABLED"}
-    return Site(folder, deploy_stack(connection, f"capstone-{student_id}", TEMPLATE, parameters)[1])
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, connection: Connection) -> Site:
-    """Named as the notebook's parameters have it by default, so that nbval finds it too."""
-    site = make_site(tmp_path_factory.mktemp("project"), connection, "demo")
-    upload_sample_data(connection, site.stack, SAMPLES)
-    return site
-
-
-def run_command(
-    site: Site, module: str, *arguments: str, folder: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a module as a command in the folder of the copy, or in another where the copy is installed."""
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(
-        command,
-        cwd=folder or site.folder,
-        env={**os.environ, "PYTHONPATH": str(site.folder)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
-@pytest.fixture(scope="module")
-def first(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The notebook executed for the first time, by papermill's own command and from another folder."""
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    output = site.folder / "first.ipynb"
-    arguments = (str(site.notebook), str(output), "-p", "poll_seconds", "0.5", "-r", "student_id", "demo")
-    done = run_command(site, "papermill", *arguments, folder=elsewhere)
-    assert done.returncode == 0, done.stderr
-    return output
+    with embedded(aws) as connection:
+        yield connection
 
 
 @dataclass(frozen=True)
@@ -195,7 +127,7 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def report(site: Site, first: Path) -> Report:
+def report(connection: Connection, site: Site, first: Path) -> Report:
     """The notebook executed again with nothing new, and rendered, by the project's own command."""
     done = run_command(site, "capstone_pipeline", "report", "--output-dir", "output")
     assert done.returncode == 0, done.stderr
@@ -208,16 +140,6 @@ def report(site: Site, first: Path) -> Report:
 def second(report: Report) -> Path:
     """The notebook executed for the second time."""
     return report.executed
-
-
-@pytest.fixture(scope="module")
-def expected(site: Site) -> Expected:
-    return expected_tables(
-        {
-            f"{site.stack.raw_events_location}{file.relative_to(SAMPLES).as_posix()}": file.read_bytes()
-            for file in SAMPLES.rglob("*.jsonl.gz")
-        }
-    )
 
 
 def outputs(executed: Path, cell_id: str) -> list[NotebookNode]:
@@ -234,12 +156,12 @@ def page_of(executed: Path, cell_id: str) -> BeautifulSoup:
     return BeautifulSoup(html, "html.parser")
 
 
-def test_the_first_run_uploads_creates_and_takes_in_every_file(first: Path, expected: Expected) -> None:
+def test_the_first_run_uploads_creates_and_takes_in_every_file(first: Path, oracle: Expected) -> None:
     assert text_of(first, "upload").count("uploaded") == 2
     assert "created" in text_of(first, "job")
     run = text_of(first, "run")
-    rejected = len(expected["bronze.events_rejected"])
-    accepted = len(expected["bronze.events"])
+    rejected = len(oracle["bronze.events_rejected"])
+    accepted = len(oracle["bronze.events"])
     assert "12 new files taken in" in run
     assert f"rows in: {accepted + rejected:,}, accepted: {accepted:,}, rejected: {rejected:,}" in run
 
@@ -267,14 +189,14 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("number", sorted(TABLES))
 def test_an_answer_equals_the_oracle_to_the_cent(
-    number: int, second: Path, site: Site, connection: Connection, expected: Expected
+    number: int, second: Path, site: Site, connection: Connection, oracle: Expected
 ) -> None:
     query = pipeline.read_queries(ROOT / "queries.sql")[number]
     frame = pipeline.run_query(connection, site.stack, query).frame
     table = f"gold.{TABLES[number]}"
     assert tuple(frame.columns) == ORACLE_COLUMNS[table]
     rows = [tuple(plain(value) for value in row) for row in frame.itertuples(index=False, name=None)]
-    assert sorted(rows, key=repr) == sorted(expected[table], key=repr)
+    assert sorted(rows, key=repr) == sorted(oracle[table], key=repr)
 
 
 @pytest.mark.parametrize("number", sorted(TABLES))
@@ -346,16 +268,16 @@ def test_the_shell_runs_the_job_and_waits_for_it(site: Site, second: Path) -> No
 
 
 def test_the_shell_shows_all_five_answers_as_tables(
-    site: Site, second: Path, connection: Connection, expected: Expected
+    site: Site, second: Path, connection: Connection, oracle: Expected
 ) -> None:
     done = run_command(site, "capstone_pipeline", "ask")
     assert done.returncode == 0, done.stderr
     for query in pipeline.read_queries(ROOT / "queries.sql"):
         answer = pipeline.run_query(connection, site.stack, query)
         assert f"{answer}\n" in done.stdout
-    rank, product, category, views = expected["gold.top_products"][0]
+    rank, product, category, views = oracle["gold.top_products"][0]
     assert [str(rank), product, category, str(views)] in [line.split() for line in done.stdout.splitlines()]
-    assert f"12 of {len(expected['gold.conversion_funnel']):,} rows" in done.stdout
+    assert f"12 of {len(oracle['gold.conversion_funnel']):,} rows" in done.stdout
 
 
 def test_nbval_finds_every_cell_of_the_committed_notebook_working(site: Site, second: Path) -> None:
@@ -384,7 +306,7 @@ def test_a_missing_stack_stops_the_notebook_with_the_command_that_creates_it(
 def test_an_empty_source_bucket_stops_the_notebook_before_a_run(
     connection: Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    site = make_site(tmp_path_factory.mktemp("empty"), connection, "empty-bucket")
+    site = make_site(tmp_path_factory.mktemp("empty"), connection, "empty-bucket", samples=False)
     with pytest.raises(NotebookFailed, match="NoSourceData: There is no raw event file"):
         run_notebook(site.notebook, site.folder / "failed.ipynb", {"student_id": "empty-bucket"})
     # Set up only, it goes through, and says that there is nothing yet.
@@ -399,7 +321,6 @@ def test_a_script_that_raises_stops_the_notebook_with_its_own_reason(
     connection: Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     site = make_site(tmp_path_factory.mktemp("broken"), connection, "broken-script")
-    upload_sample_data(connection, site.stack, SAMPLES)
     site.script.write_text("raise RuntimeError('broken on purpose')\n")
     embed_script(site.notebook)
     with pytest.raises(NotebookFailed) as caught:

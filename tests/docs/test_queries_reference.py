@@ -13,12 +13,12 @@ import sqlglot
 from sqlglot import exp
 
 import capstone_pipeline as pipeline
-from capstone_pipeline import Connection, Query, QueryFailed, StackOutputs
-from demo import TEMPLATE, deploy_stack, upload_sample_data
+from capstone_pipeline import Connection, Query, QueryFailed, Shop, StackOutputs
 from glue_scripts.capstone_etl import TABLES
 from local_aws import LocalAws
 from notebooks import more_answers
 from tests.docs.commands import ROOT, Block, blocks, document, section
+from tests.sample import embedded
 from tools.documents import answer_blocks, block, block_names, block_of, table_of
 
 REFERENCE = "docs/QUERIES_REFERENCE.md"
@@ -36,11 +36,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
 
 @dataclass(frozen=True)
 class Sample:
-    """A stack that holds sample-data, and what the first query answered before the job had run."""
+    """A stack that holds sample-data."""
 
     aws: Connection
     stack: StackOutputs
-    answer_before: pd.DataFrame
 
     def ask(self, sql: str) -> pd.DataFrame:
         """The answer of Athena, in the database of the tables that the statement reads."""
@@ -52,29 +51,15 @@ class Sample:
 
 
 @pytest.fixture(scope="module")
-def sample(aws: LocalAws) -> Iterator[Sample]:
-    """One run of the job over all of sample-data."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in aws.environment.items():
-            patch.setenv(name, value)
-        connection = pipeline.connect("us-west-2")
-        parameters = {"StudentId": "sample", "GeneratorState": "DISABLED"}
-        _, stack = deploy_stack(connection, "capstone-sample", TEMPLATE.read_text(), parameters)
-        before = pipeline.run_query(connection, stack, QUERIES[1]).frame
-        upload_sample_data(connection, stack, ROOT / "sample-data")
-        pipeline.upload_if_changed(
-            connection, ROOT / "glue_scripts" / "capstone_etl.py", stack.script_location
-        )
-        pipeline.create_or_update_job(connection, stack)
-        run = pipeline.start_job_run(connection, stack)
-        pipeline.wait_for_job_run(connection, stack, run, poll_seconds=0.5, show=lambda _: None)
-        yield Sample(connection, stack, before)
+def sample(aws: LocalAws, shop: Shop) -> Iterator[Sample]:
+    with embedded(aws):
+        yield Sample(shop.aws, shop.stack)
 
 
 def test_the_sample_of_each_answer_is_what_a_run_gives(sample: Sample) -> None:
     text = document(REFERENCE)
     assert block_names(text) == [*map(table_of, QUERIES), *map(block_of, MORE_QUERIES)]
-    for table, content in answer_blocks("sample", "us-west-2").items():
+    for table, content in answer_blocks("demo", "us-west-2").items():
         assert block(text, table) == f"{content}\n", "run: python -m tools docs --answers-of demo"
 
 
@@ -171,13 +156,9 @@ def test_the_shares_of_a_day_are_percent_with_decimals(sample: Sample) -> None:
 # --- Troubleshooting: each row of the table -----------------------------------------------------------------
 
 
-def test_before_the_first_run_an_answer_has_no_rows(sample: Sample) -> None:
-    assert len(sample.answer_before) == 0
-
-
 def test_a_query_in_the_wrong_database_is_refused_by_the_name_of_its_table(sample: Sample) -> None:
     query = Query(0, "of a document", "", "SELECT count(*) FROM events_cleaned")
-    with pytest.raises(QueryFailed, match=r"capstone-sample, database gold_sample.*\n.*events_cleaned"):
+    with pytest.raises(QueryFailed, match=r"capstone-demo, database gold_demo.*\n.*events_cleaned"):
         pipeline.run_query(sample.aws, sample.stack, query)
 
 
