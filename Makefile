@@ -50,8 +50,8 @@ $(DEV_STAMP): $(STAMP)
 
 linters: $(LINTERS_STAMP)  ## the environment .venv-linters, for what pins an older boto3 than ours
 
-$(LINTERS_STAMP): requirements-linters.txt | $(STAMP)
-	$(BIN)/python -m venv $(LINTERS)
+$(LINTERS_STAMP): requirements-linters.txt
+	"$(PYTHON)" -m venv $(LINTERS)
 	$(LINTERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-linters.txt
 	@touch $@
 

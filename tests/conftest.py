@@ -17,24 +17,6 @@ from tests.oracle import Expected
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-SHARED = ("spark", "site")
-"""Costly fixtures, each started in one process only: all tests that use it go there."""
-LONGEST = (*SHARED, "test_accept.py", "test_harness.py", "test_processes.py", "test_documented_commands.py")
-"""Groups that begin first, so that no process ends long before the other."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests are run by one process, where there are several: those of a file, and of `SHARED`."""
-    groups = {item: group_of(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: LONGEST.index(groups[item]) if groups[item] in LONGEST else len(LONGEST))
-
-
-def group_of(item: pytest.Item) -> str:
-    used = getattr(item, "fixturenames", ())
-    return next((name for name in SHARED if name in used), item.path.name)
-
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
