@@ -27,11 +27,11 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from functools import partial
+from functools import partial, reduce
 from io import BytesIO
 from itertools import accumulate, chain, islice
 from math import inf
@@ -43,13 +43,14 @@ from uuid import uuid4
 
 import boto3
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from awsglue.context import GlueContext
 from awsglue.job import Job
 from awsglue.utils import getResolvedOptions
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from pyspark import SparkContext
+from pyspark import SparkContext, TaskContext
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -95,7 +96,7 @@ RAW_EVENT = schema(f"timestamp string, {FIELDS}")
 EVENTS = Table("bronze.events", f"timestamp string, {FIELDS}, source_file string", BY_MINUTE)
 EVENTS_REJECTED = Table("bronze.events_rejected", REJECTED, BY_DAY)
 EVENTS_CLEANED = Table("silver.events_cleaned", CLEANED, BY_DAY, ("hour", "run"))
-EVENT_CUBE = Table("gold.event_cube", CUBE, BY_DAY, ("run",))
+EVENT_CUBE = Table("gold.event_cube", CUBE, BY_DAY, ("hour",))
 # The users and sessions of a day, each of them in the folder of one run only.
 DAILY_VISITORS = Table("gold.daily_visitors", VISITORS, BY_DAY, ("run",))
 BRONZE = (EVENTS, EVENTS_REJECTED)
@@ -288,10 +289,14 @@ def blocks_of(file: Any) -> Iterator[bytes | None]:
 # --- Buckets ------------------------------------------------------------------------------------------------
 
 THREADS = 16
+SMALL_BYTES, BYTES_OF_AN_EVENT = 2**20, 50  # of a file that is got as a whole; of its rows, roughly
+MOST_SMALL_FILES = 50  # of the visitors of a day
 
 
 def s3_client() -> Any:
-    return boto3.client("s3", config=Config(max_pool_connections=THREADS))
+    client = boto3.client("s3", config=Config(max_pool_connections=THREADS))
+    gc.freeze()  # A worker of Spark's looks for garbage after each task. What is loaded by now is none.
+    return client
 
 
 class Bucket:
@@ -327,48 +332,83 @@ class Bucket:
             if failed := answer.get("Errors"):
                 raise RuntimeError(f"Could not delete {self.uri}/{failed[0]['Key']}: {failed[0]['Message']}")
 
-    def append(self, table: Table, rows: DataFrame, run: str) -> None:
-        """Add files with these rows to a run's folders of their days in a table."""
-        day = F.col("event_date").cast("string")
+    def append(self, table: Table, rows: DataFrame, run: str = "", file: str = "") -> None:
+        """Put rows into the folders of their days in a table: each task a file into each, by one PUT.
+
+        With a `file`, whose rows must be in one task's hands, it takes the place of what had that name.
+        """
+        day, bucket, location = F.col("event_date").cast("string"), self.name, table.location
         values = {"year": day.substr(1, 4), "month": day.substr(6, 2), "day": day.substr(9, 2)}
         values |= {"hour": F.lpad("event_hour", 2, "0"), "run": F.lit(run)}
-        folders = [values[name].alias(name) for name in table.folders]
-        writer = rows.select(*table.columns.names, *folders).write.mode("append")
-        writer.partitionBy(*table.folders).parquet(f"{self.uri}/{table.location}")
+        folder = F.concat_ws("/", *[F.concat(F.lit(f"{name}="), values[name]) for name in table.folders])
+        columns, name = to_arrow_schema(table.columns), file or uuid4().hex[:8] + "-{}"
 
-    def rows(self, table: Table, keys: Iterable[str]) -> DataFrame:
+        def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            s3, task = s3_client(), TaskContext.get().partitionId()  # type: ignore[union-attr]
+            writers = dict[str, pq.ParquetWriter]()
+            with ExitStack() as files:
+                for batch in map(pa.Table.from_batches, ([one] for one in batches)):
+                    for one in batch["folder"].unique().to_pylist():
+                        if one not in writers:
+                            content = files.enter_context(TemporaryFile())
+                            writers[one] = pq.ParquetWriter(content, columns, compression="zstd")
+                        writers[one].write_table(
+                            batch.filter(pc.field("folder") == one).select(columns.names).cast(columns)
+                        )
+                for one, writer in writers.items():
+                    writer.close()
+                    writer.where.seek(0)
+                    s3.upload_fileobj(writer.where, bucket, f"{location}/{one}/{name.format(task)}.parquet")
+            yield pa.record_batch([[len(writers)]], ["files"])
+
+        rows.select(*columns.names, folder.alias("folder")).mapInArrow(write, "files bigint").collect()
+
+    def rows(self, table: Table, files: dict[str, int]) -> DataFrame:
         """The rows of some files of a table (there may be none), with the names of their folders."""
-        folders = [T.StructField(name, TYPES["string"]) for name in table.folders]
-        columns, paths = T.StructType([*table.columns, *folders]), [f"{self.uri}/{key}" for key in keys]
-        reader = self.spark.read.schema(columns).option("basePath", f"{self.uri}/{table.location}")
-        return reader.parquet(*paths) if paths else self.spark.createDataFrame([], columns)
+        columns = T.StructType(
+            [*table.columns, *[T.StructField(one, TYPES["string"]) for one in table.folders]]
+        )
+        small = [key for key, size in files.items() if size <= SMALL_BYTES]
+        large = [f"{self.uri}/{key}" for key in files.keys() - set(small)]
+        parts = [self.rows_of_small(columns, small).persist()] if small or not large else []
+        if large:
+            reader = self.spark.read.schema(columns).option("basePath", f"{self.uri}/{table.location}")
+            parts.append(reader.parquet(*large))
+        return reduce(DataFrame.unionAll, parts)
 
-    def rows_of_small(self, table: Table, keys: list[str]) -> DataFrame:
-        """The rows of many small files of a table, each got as a whole: Spark asks S3 ten times for each."""
-        bucket, columns = self.name, to_arrow_schema(table.columns)
+    def rows_of_small(self, columns: T.StructType, files: Iterable[str]) -> DataFrame:
+        """The rows of many small files, each got as a whole: Spark asks S3 ten times for each."""
+        bucket, schema, keys = self.name, to_arrow_schema(columns), list(files)
 
         def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             s3 = s3_client()
+
+            def get(number: int) -> pa.Table:
+                body = s3.get_object(Bucket=bucket, Key=keys[number])["Body"].read()
+                folders = dict(re.findall(r"(\w+)=([^/]+)/", keys[number]))
+                rows = pq.read_table(BytesIO(body), partitioning=None)
+                for name in schema.names:
+                    if name in folders:
+                        rows = rows.append_column(name, pa.repeat(folders[name], len(rows)))
+                return rows.select(schema.names).cast(schema)
+
             for batch in batches:
-                for body in side_by_side(
-                    lambda number: s3.get_object(Bucket=bucket, Key=keys[number])["Body"].read(),
-                    batch["id"].to_pylist(),
-                ):
-                    yield from pq.read_table(BytesIO(body), schema=columns).to_batches()
+                for rows in side_by_side(get, batch["id"].to_pylist()):
+                    yield from rows.to_batches()
 
         if not keys:
-            return self.spark.createDataFrame([], table.columns)
-        tasks = 1 + len(keys) // THREADS
-        return self.spark.range(0, len(keys), 1, tasks).mapInArrow(read, table.columns)
+            return self.spark.createDataFrame([], columns)
+        return self.spark.range(0, len(keys), 1, 1 + len(keys) // THREADS).mapInArrow(read, columns)
 
     def events(self, objects: Iterable[RawObject]) -> DataFrame:
         """What bronze has accepted of these objects."""
-        return self.rows(EVENTS, [one.file(EVENTS) for one in objects if one.accepted])
+        files = {one.file(EVENTS): one.accepted * BYTES_OF_AN_EVENT for one in objects if one.accepted}
+        return self.rows(EVENTS, files)
 
-    def files(self, folders: Iterable[str]) -> list[str]:
-        """The keys of all Parquet files in these folders."""
-        listed = side_by_side(self.objects, (f"{folder}/" for folder in folders))
-        return [one["Key"] for objects in listed for one in objects if one["Key"].endswith(".parquet")]
+    def files(self, folders: Iterable[str]) -> dict[str, int]:
+        """The keys and sizes of all Parquet files in these folders."""
+        listed = chain(*side_by_side(self.objects, (f"{folder}/" for folder in folders)))
+        return {one["Key"]: one["Size"] for one in listed if one["Key"].endswith(".parquet")}
 
 
 def side_by_side(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -670,7 +710,7 @@ def rebuild(lake: Bucket, days: set[str]) -> None:
     objects = [one for one in index.values() if days & one.days.keys()]
     set_shuffle_partitions(lake, sum(one.accepted for one in objects))
     copies = cleaned(lake.events(objects)).where(is_of(days))
-    events = latest_versions(copies, lake.rows(EVENTS_CLEANED, []))
+    events = latest_versions(copies, lake.rows(EVENTS_CLEANED, {}))
     lake.delete(
         f"{table.day(day)}/" for table in (EVENTS_CLEANED, EVENT_CUBE, DAILY_VISITORS) for day in days
     )
@@ -683,29 +723,77 @@ UNCATEGORIZED = "uncategorized"
 
 
 def renew_cube(lake: Bucket, work: Work, days: set[str], run: str) -> None:
-    """Compute cube and visitors of these days anew, from what a run has in silver."""
-    own = f"/run={run}/"
-    lake.delete(f"{table.day(day)}{own}" for table in (EVENT_CUBE, DAILY_VISITORS) for day in days)
+    """Add what a run has in silver on these days to the cube: each hour is one object, put by one PUT.
+
+    If a killed run may have added it already, its hours are counted anew, from all of their events.
+    """
+    silver = lake.files(map(EVENTS_CLEANED.day, days))
+    hours = {key.split("/run=")[0] for key in silver if f"/run={run}/" in key}
+    if work.is_repeated:
+        added, counted = {key: silver[key] for key in silver if key.split("/run=")[0] in hours}, {}
+    else:
+        added = {key: silver[key] for key in silver if f"/run={run}/" in key}
+        counted = lake.files(
+            EVENT_CUBE.location + hour.removeprefix(EVENTS_CLEANED.location) for hour in hours
+        )
+    cube = event_cube(lake.rows(EVENTS_CLEANED, added), lake.rows(EVENT_CUBE, counted))
+    lake.append(EVENT_CUBE, cube.repartition("event_date", "event_hour"), file="cube")
+
+
+def renew_visitors(lake: Bucket, work: Work, days: set[str], run: str) -> None:
+    """Compute a run's visitors of these days anew: those of its events that no other run's folder has."""
     silver, visitors = (lake.files(map(table.day, days)) for table in (EVENTS_CLEANED, DAILY_VISITORS))
-    events = lake.rows(EVENTS_CLEANED, [key for key in silver if own in key]).drop("run")
-    lake.append(EVENT_CUBE, event_cube(events), run)
-    seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns.names
-    known = lake.rows_of_small(DAILY_VISITORS, visitors)  # Many more: they pass by.
-    seen_again = known.join(work.broadcast_if_few(seen), columns, "left_semi").select(*columns)
-    new = seen.join(work.broadcast_if_few(seen_again), columns, "left_anti")
+    own = f"/run={run}/"
+    lake.delete(f"{DAILY_VISITORS.day(day)}{own}" for day in days)
+    events = lake.rows(EVENTS_CLEANED, {key: silver[key] for key in silver if own in key})
+    seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns
+    known = lake.rows_of_small(columns, [key for key in visitors if own not in key])  # Many: they pass by.
+    seen_again = known.join(work.broadcast_if_few(seen), columns.names, "left_semi").select(*columns.names)
+    new = seen.join(work.broadcast_if_few(seen_again), columns.names, "left_anti")
     lake.append(DAILY_VISITORS, new, run)
-    seen.unpersist()
 
 
-def event_cube(events: DataFrame) -> DataFrame:
-    """Silver -> additive counts by hour, product, category and event type; revenue is that of purchases."""
-    revenue = F.sum(F.when(F.col("event_type") == "purchase", F.col("price") * F.col("quantity")))
-    category = F.coalesce("category", F.lit(UNCATEGORIZED)).alias("category")
-    return events.groupBy("event_date", "event_hour", "product_id", category, "event_type").agg(
-        F.count("*").alias("event_count"),
-        F.coalesce(F.sum("quantity"), F.lit(0)).cast("bigint").alias("quantity"),
-        F.coalesce(revenue, F.lit(0)).cast("decimal(18,2)").alias("revenue"),
+def join_visitors(lake: Bucket, work: Work, days: set[str]) -> None:
+    """Join the small files of visitors of a day where many runs have left one. A run killed meanwhile leaves
+    the day in its note: the next computes it anew."""
+    for day in days:
+        files = lake.files([DAILY_VISITORS.day(day)])
+        small = [key for key, size in files.items() if size <= SMALL_BYTES]
+        if len(small) > MOST_SMALL_FILES:
+            work.days.add(day)
+            work.note(lake)
+            joined = lake.rows_of_small(DAILY_VISITORS.columns, small).coalesce(1)
+            lake.append(DAILY_VISITORS, joined, f"{work.run}-joined")
+            lake.delete(small)
+
+
+def event_cube(events: DataFrame, cube: DataFrame) -> DataFrame:
+    """Silver, and the cube of other events of its hours -> the cube of all of them.
+
+    Counts and sums by hour, product, category and event type; revenue is that of purchases.
+    """
+    values, keys = (
+        ("event_count", "quantity", "revenue"),
+        ("event_date", "event_hour", "product_id", "category", "event_type"),
     )
+    revenue = F.when(F.col("event_type") == "purchase", F.col("price") * F.col("quantity")).alias("revenue")
+    category = F.coalesce("category", F.lit(UNCATEGORIZED)).alias("category")
+    counted = events.select(
+        "event_date",
+        "event_hour",
+        "product_id",
+        category,
+        "event_type",
+        F.lit(1).alias("event_count"),
+        "quantity",
+        revenue,
+    )
+    both = counted.unionByName(cube.select(*counted.columns))
+    sums = [
+        F.coalesce(F.sum(name), F.lit(0)).cast(EVENT_CUBE.columns[name].dataType).alias(name)
+        for name in values
+    ]
+    return both.groupBy(*keys).agg(*sums)
 
 
 def daily_visitors(events: DataFrame) -> DataFrame:
@@ -819,11 +907,10 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         side_by_side(write, [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()])
 
     of_days = (EVENT_CUBE, DAILY_VISITORS)
-    cube, visitors = (lake.rows_of_small(one, lake.files(map(one.day, days))) for one in of_days)
+    cube, visitors = (lake.rows_of_small(one.columns, lake.files(map(one.day, days))) for one in of_days)
     write_all_from(event_cube=cube.persist(), daily_visitors=visitors)
-    cube.unpersist()
     counts = "gold.product_counts"
-    write_all_from(product_counts=lake.rows_of_small(GOLD[counts][0], [gold_key(counts)]))
+    write_all_from(product_counts=lake.rows_of_small(GOLD[counts][0].columns, [gold_key(counts)]))
 
 
 # --- The run ------------------------------------------------------------------------------------------------
@@ -837,12 +924,7 @@ SETTINGS = {
     "spark.sql.ansi.enabled": "true",  # a sum that its type cannot hold stops the run
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
-    "spark.sql.maxConcurrentOutputFileWriters": "16",  # instead of sorting the rows by partition first
-    "spark.sql.parquet.compression.codec": "zstd",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # INT96, the default, has no statistics
-    # Spark's own committer moves a task's files when the task ends, and that is all. Glue's moves none.
-    "mapreduce.fileoutputcommitter.algorithm.version": "2",
-    "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",  # a row group of a file
 }
 
 
@@ -858,6 +940,7 @@ class Work:
     objects: dict[str, RawObject]
     days: set[str]  # to compute anew from bronze
     held: dict[str, RawObject]  # what bronze has of the days of arrival that concern the run
+    is_repeated: bool  # by a run that was killed, under the same name
 
     def total(self, name: str) -> int:
         return sum(getattr(one, name) for one in self.objects.values())
@@ -903,7 +986,7 @@ def find_work(lake: Bucket, listed: dict[str, RawObject], compact_days: int) -> 
     # Of what a killed run left half done, before the note that names it is replaced.
     half_done = [one for uri, one in left.items() if uri in objects or uri not in held]
     lake.delete(one.file(table) for one in half_done for table in BRONZE)
-    work = Work(run, objects, days, held)
+    work = Work(run, objects, days, held, "run" in noted)
     if objects or days or left:
         work.note(lake)
     return work
@@ -941,6 +1024,7 @@ def run(
             work = take_round(lake, listed, names, set(known), compact_days if is_last else 0)
             refuse_too_many(work, max_rejected_percent)
             lake.delete([NOTE])
+            spark.catalog.clearCache()
             known, newest = known | listed, max(newest, work.newest)
         else:
             idle_rounds += 1
@@ -1015,7 +1099,9 @@ def refine(lake: Bucket, work: Work) -> None:
     for days, owner in ((added_to, work.run), (work.days, REBUILT)):
         if days:
             renew_cube(lake, work, days, owner)
+            renew_visitors(lake, work, days, owner)
     write_gold(lake, added_to | work.days)
+    join_visitors(lake, work, added_to)
     summarise("gold", began, days=sorted(added_to | work.days))
 
 

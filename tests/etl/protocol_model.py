@@ -4,11 +4,11 @@ For: what no test of the real job can afford, some thousand crashes in a second.
 `take_in` and `refine` of `glue_scripts/capstone_etl.py`: a change of the protocol is tried here first.
 Not for: what the steps compute. Here an event is a number, with a payload and a visitor.
 
-A store maps keys to rows. In silver, cube and visitors a key stands for a folder: rows appear in it file by
-file, and a run can die in between. Single objects (note, files of bronze, index, gold) are replaced at once,
-as a PUT does. What is new is told by the
-bookmark, unless Glue's reader fails, and by the listing against the index. Compaction, bookmark resets,
-expired raw objects and tables of gold that somebody deleted are drawn, too.
+A store maps keys to rows. In silver and visitors a key stands for a folder: rows appear in it file by file,
+and a run can die in between. Single objects (note, files of bronze, index, cube, gold) are replaced at once,
+as a PUT does. What is new is told by the bookmark, unless Glue's reader fails, and by the listing against the
+index. Rounds of a run that watches, compaction, joined files, bookmark resets, expired raw objects and tables
+of gold that somebody deleted are drawn, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ RULES = {
     "objects": "what a killed run had in hand is taken in again, or its days are computed anew if it expired",
     "days": "days to be rebuilt stand in the note",
     "run": "the note tells the run's name, and the next run goes on under it",
-    "own rows": "cube and visitors come from all that the run has in silver, also from what a killed one had",
+    "own rows": "visitors come from all that the run has in silver, also from what a killed one had",
+    "counted anew": "what a killed run may have added to the cube is counted anew, with all other events",
+    "joined noted": "a day stands in the note while its visitors' files are joined",
     "other visitors": "who is a visitor in another run's folder is none in this one's",
     "half done": "what a killed run may have written to bronze is deleted, if it is not to stay",
     "stale": "what bronze had of an object under another arrival, or what it has none of now, is deleted",
@@ -124,9 +126,20 @@ class World:
     def index(self) -> dict[int, Raw]:
         return {key[1]: one for key, one in self.store.below("index")}
 
-    def run(self, *, reader_fails: bool, compacted: set[int], too_many_rejected: bool) -> None:
+    def run(
+        self,
+        *,
+        reader_fails: bool,
+        compacted: set[int],
+        too_many_rejected: bool,
+        joins: bool = False,
+        is_last: bool = True,
+        done: set[int] | None = None,
+    ) -> set[int]:
+        """A round; the last one asks the reader and moves the bookmark. Returns what it has taken in."""
         store, index = self.store, self.index
         run, left, noted_days = store.get(("note",), ("", {}, set()))
+        is_repeated = bool(run)
         new = {o for o, one in self.raw.items() if o not in index or index[o].version != one.version}
         handed = {o for o, one in self.raw.items() if self.bookmark.get(o) != one.version}
         days = set() if self.without == "days" else set(noted_days)
@@ -169,19 +182,30 @@ class World:
             note()
         if work:
             take_in(dict(work))
-        if not reader_fails and (again := {o: self.raw[o] for o in sorted(handed - work.keys())}):
+        is_handed = is_last and not reader_fails
+        if is_handed and (again := {o: self.raw[o] for o in sorted(handed - work.keys() - (done or set()))}):
             work |= again
             note()
             take_in(again)
         if work or days or self.lacks_gold:
-            self.refine(run, work, days, note)
+            self.refine(run, is_repeated, work, days, note, joins)
         if too_many_rejected:
             raise Crash
         store.drop(("note",))
-        store.step()
-        self.bookmark |= {o: one.version for o, one in self.raw.items()}
+        if is_last:
+            store.step()
+            self.bookmark |= {o: one.version for o, one in self.raw.items()}
+        return set(work)
 
-    def refine(self, run: str, work: dict[int, Raw], days: set[int], note: Callable[[], None]) -> None:
+    def refine(
+        self,
+        run: str,
+        is_repeated: bool,
+        work: dict[int, Raw],
+        days: set[int],
+        note: Callable[[], None],
+        joins: bool,
+    ) -> None:
         store = self.store
         delivered = latest(((one.arrival, o), row) for o, one in work.items() for row in one.rows)
         fresh: dict[int, list[Row]] = {}
@@ -202,10 +226,21 @@ class World:
         added_to = {day for one in work.values() for day in one.days} - days
         for day in added_to:
             own = store.get(("silver", day, run), [])
-            self.renew(day, run, fresh.get(day, []) if self.without == "own rows" else own)
+            self.renew_cube(day, own, is_repeated)
+            self.renew_visitors(day, run, fresh.get(day, []) if self.without == "own rows" else own)
         for day in days:
-            self.renew(day, REBUILT, store.get(("silver", day, REBUILT), []))
+            rebuilt = store.get(("silver", day, REBUILT), [])
+            self.renew_cube(day, rebuilt, is_repeated)
+            self.renew_visitors(day, REBUILT, rebuilt)
         self.write_gold(added_to | days)
+        for day in added_to if joins else ():
+            if self.without != "joined noted":
+                days.add(day)
+                note()
+            files = store.below("visitors", day)
+            store.append(("visitors", day, f"{run}-joined"), [one for _, rows in files for one in rows])
+            for key, _ in files:
+                store.drop(key)
 
     def rebuild(self, day: int) -> None:
         store = self.store
@@ -220,11 +255,17 @@ class World:
         rows = [row for row in latest(copies).values() if row.day == day]
         store.append(("silver", day, REBUILT), rows)
 
-    def renew(self, day: int, run: str, own: list[Row]) -> None:
+    def renew_cube(self, day: int, own: list[Row], is_repeated: bool) -> None:
+        counts = Counter(row.payload for row in own)
+        if is_repeated and self.without != "counted anew":
+            counts = Counter(row.payload for _, rows in self.store.below("silver", day) for row in rows)
+        else:
+            counts += self.store.get(("cube", day), Counter())
+        self.store.put(("cube", day), counts)
+
+    def renew_visitors(self, day: int, run: str, own: list[Row]) -> None:
         store = self.store
-        store.drop(("cube", day, run))
         store.drop(("visitors", day, run))
-        store.append(("cube", day, run), Counter(row.payload for row in own).items())
         seen = {row.visitor for row in own}
         if self.without != "other visitors":
             seen -= {visitor for _, visitors in store.below("visitors", day) for visitor in visitors}
@@ -241,9 +282,8 @@ class World:
         counts = {key: n for key, n in store.get(("gold", "counts"), {}).items() if key[0] not in days}
         visitors = {day: n for day, n in store.get(("gold", "visitors"), {}).items() if day not in days}
         for day in days:
-            for _, rows in store.below("cube", day):
-                for payload, n in rows:
-                    counts[day, payload] = counts.get((day, payload), 0) + n
+            for payload, n in store.get(("cube", day), {}).items():
+                counts[day, payload] = n
             found = sum(len(rows) for _, rows in store.below("visitors", day))
             visitors |= {day: found} if found else {}
         store.put(("gold", "counts"), counts)
@@ -272,13 +312,33 @@ def tell(seed: int, without: str = "") -> int:
     if chance.random() < 0.6:
         chance.shuffle(names)  # objects come late, too
 
+    def deliver() -> None:
+        nonlocal version
+        version += 1
+        is_again = world.raw and chance.random() < 0.25
+        o = chance.choice(list(world.raw)) if is_again else names.pop() if names else version + 8
+        rows = {}
+        for _ in range(chance.randint(0, 4)):
+            i = chance.randint(0, 3)
+            rows[i] = Row(i, chance.randint(0, 2), chance.choice("aaab"), f"v{i % 3}")
+        # The keys of some do not tell when they arrived: then it is whenever they were last uploaded.
+        world.raw[o] = Raw(version, version if o % 3 == 0 else o, tuple(rows.values()))
+
     def survives(budget: int | None) -> bool:
         world.store.budget = budget
+        fate = {"joins": chance.random() < 0.2, "too_many_rejected": False}
+        fate["too_many_rejected"] = budget is not None and chance.random() < 0.05
+        done = set[int]()
         try:
+            while chance.random() < 0.2:  # It watches.
+                done |= world.run(reader_fails=False, compacted=set(), is_last=False, done=done, **fate)
+                if chance.random() < 0.5:
+                    deliver()
             world.run(
                 reader_fails=chance.random() < 0.3,
                 compacted={0} if chance.random() < 0.1 else set(),
-                too_many_rejected=budget is not None and chance.random() < 0.05,
+                done=done,
+                **fate,
             )
         except Crash:
             return False
@@ -289,15 +349,7 @@ def tell(seed: int, without: str = "") -> int:
 
     for _ in range(chance.randint(1, 7)):
         for _ in range(chance.randint(0, 3)):
-            version += 1
-            is_again = world.raw and chance.random() < 0.25
-            o = chance.choice(list(world.raw)) if is_again else names.pop() if names else version + 8
-            rows = {}
-            for _ in range(chance.randint(0, 4)):
-                i = chance.randint(0, 3)
-                rows[i] = Row(i, chance.randint(0, 2), chance.choice("aaab"), f"v{i % 3}")
-            # The keys of some do not tell when they arrived: then it is whenever they were last uploaded.
-            world.raw[o] = Raw(version, version if o % 3 == 0 else o, tuple(rows.values()))
+            deliver()
         if chance.random() < 0.1:
             world.bookmark.clear()
         if chance.random() < 0.1:
