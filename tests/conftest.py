@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from capstone_pipeline import Shop
 from local_aws import LocalAws, running_server
@@ -16,6 +19,35 @@ from tests.oracle import Expected
 # Nothing is timed: a machine may be busy with other things.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+# Files whose tests share a costly fixture are run by one process, those groups first, as they take longest.
+# Not by marks and `--dist loadgroup`: pytest-xdist 3.8 names groups in a way that pytest 9.2 does not see.
+GROUPS = {
+    "Spark": re.compile(r"tests/etl/test_(any_history|invariants|repair|s3)\.py"),
+    "the sample data": re.compile(r"tests/(notebooks/|test_build_pipeline|docs/test_queries_reference)"),
+}
+
+
+def group_of(nodeid: str) -> str:
+    return next((name for name, files in GROUPS.items() if files.match(nodeid)), nodeid.split("::")[0])
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """Gives whole groups to processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = list(GROUPS)
+    items.sort(
+        key=lambda item: names.index(group) if (group := group_of(item.nodeid)) in names else len(names)
+    )
 
 
 @pytest.fixture(scope="session")
