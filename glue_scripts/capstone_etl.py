@@ -400,6 +400,17 @@ class Bucket:
             return self.spark.createDataFrame([], columns)
         return self.spark.range(0, len(keys), 1, 1 + len(keys) // THREADS).mapInArrow(read, columns)
 
+    def rows_in(self, columns: T.StructType, contents: Iterable[bytes]) -> DataFrame:
+        """The rows of Parquet files that were read before."""
+        schema = to_arrow_schema(columns)
+
+        def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for content in chain.from_iterable(batch["content"].to_pylist() for batch in batches):
+                yield from pq.read_table(BytesIO(content), schema=schema).to_batches()
+
+        files = self.spark.createDataFrame([(content,) for content in contents], "content binary")
+        return files.mapInArrow(read, columns)
+
     def events(self, objects: Iterable[RawObject]) -> DataFrame:
         """What bronze has accepted of these objects."""
         files = {one.file(EVENTS): one.accepted * BYTES_OF_AN_EVENT for one in objects if one.accepted}
@@ -725,18 +736,19 @@ UNCATEGORIZED = "uncategorized"
 def renew_cube(lake: Bucket, work: Work, days: set[str], run: str) -> None:
     """Add what a run has in silver on these days to the cube: each hour is one object, put by one PUT.
 
-    If a killed run may have added it already, its hours are counted anew, from all of their events.
+    If a killed run may have added it already, its hours are counted anew, from all of their events. No task
+    reads an hour: Spark may repeat one, and what it had put there would count twice.
     """
     silver = lake.files(map(EVENTS_CLEANED.day, days))
-    hours = {key.split("/run=")[0] for key in silver if f"/run={run}/" in key}
+    own = {key: size for key, size in silver.items() if f"/run={run}/" in key}
+    hours = {key.split("/run=")[0] for key in own}
     if work.is_repeated:
-        added, counted = {key: silver[key] for key in silver if key.split("/run=")[0] in hours}, {}
+        own = {key: size for key, size in silver.items() if key.split("/run=")[0] in hours}
+        counted = []
     else:
-        added = {key: silver[key] for key in silver if f"/run={run}/" in key}
-        counted = lake.files(
-            EVENT_CUBE.location + hour.removeprefix(EVENTS_CLEANED.location) for hour in hours
-        )
-    cube = event_cube(lake.rows(EVENTS_CLEANED, added), lake.rows(EVENT_CUBE, counted))
+        folders = [EVENT_CUBE.location + hour.removeprefix(EVENTS_CLEANED.location) for hour in hours]
+        counted = side_by_side(lake.read, [f"{folder}/cube.parquet" for folder in folders])
+    cube = event_cube(lake.rows(EVENTS_CLEANED, own), lake.rows_in(EVENT_CUBE.columns, filter(None, counted)))
     lake.append(EVENT_CUBE, cube.repartition("event_date", "event_hour"), file="cube")
 
 
@@ -754,8 +766,10 @@ def renew_visitors(lake: Bucket, work: Work, days: set[str], run: str) -> None:
 
 
 def join_visitors(lake: Bucket, work: Work, days: set[str]) -> None:
-    """Join the small files of visitors of a day where many runs have left one. A run killed meanwhile leaves
-    the day in its note: the next computes it anew."""
+    """Join the small files of visitors of a day where many runs have left one.
+
+    A run killed meanwhile leaves the day in its note: the next computes it anew.
+    """
     for day in days:
         files = lake.files([DAILY_VISITORS.day(day)])
         small = [key for key, size in files.items() if size <= SMALL_BYTES]
@@ -772,28 +786,12 @@ def event_cube(events: DataFrame, cube: DataFrame) -> DataFrame:
 
     Counts and sums by hour, product, category and event type; revenue is that of purchases.
     """
-    values, keys = (
-        ("event_count", "quantity", "revenue"),
-        ("event_date", "event_hour", "product_id", "category", "event_type"),
-    )
-    revenue = F.when(F.col("event_type") == "purchase", F.col("price") * F.col("quantity")).alias("revenue")
-    category = F.coalesce("category", F.lit(UNCATEGORIZED)).alias("category")
-    counted = events.select(
-        "event_date",
-        "event_hour",
-        "product_id",
-        category,
-        "event_type",
-        F.lit(1).alias("event_count"),
-        "quantity",
-        revenue,
-    )
-    both = counted.unionByName(cube.select(*counted.columns))
-    sums = [
-        F.coalesce(F.sum(name), F.lit(0)).cast(EVENT_CUBE.columns[name].dataType).alias(name)
-        for name in values
-    ]
-    return both.groupBy(*keys).agg(*sums)
+    revenue = F.when(F.col("event_type") == "purchase", F.col("price") * F.col("quantity"))
+    category, names = F.coalesce("category", F.lit(UNCATEGORIZED)), EVENT_CUBE.columns.names
+    one_each = events.withColumns({"category": category, "event_count": F.lit(1), "revenue": revenue})
+    sums = [F.coalesce(F.sum(name), F.lit(0)).cast(EVENT_CUBE.columns[name].dataType) for name in names[5:]]
+    sums = [total.alias(name) for total, name in zip(sums, names[5:], strict=True)]
+    return one_each.select(*names).unionByName(cube).groupBy(*names[:5]).agg(*sums)
 
 
 def daily_visitors(events: DataFrame) -> DataFrame:
@@ -1010,7 +1008,7 @@ def run(
     for name, value in SETTINGS.items():
         spark.conf.set(name, value)
     raw, lake = Bucket(spark, source_bucket), Bucket(spark, analytics_bucket)
-    known, newest, rounds, idle_rounds = dict[str, RawObject](), 0, 0, 0
+    known, done, newest, rounds, idle_rounds = dict[str, RawObject](), set[str](), 0, 0, 0
     told = whole_listing = -inf
     is_last = False
     while not is_last:
@@ -1021,11 +1019,11 @@ def run(
         listed = list_raw_objects(raw, is_whole)
         if is_last or not rounds or not known.items() >= listed.items():
             names = partial(handed_over, glue_context, raw) if is_last else set[str]
-            work = take_round(lake, listed, names, set(known), compact_days if is_last else 0)
+            work = take_round(lake, listed, names, done, compact_days if is_last else 0)
             refuse_too_many(work, max_rejected_percent)
             lake.delete([NOTE])
             spark.catalog.clearCache()
-            known, newest = known | listed, max(newest, work.newest)
+            known, done, newest = known | listed, done | work.objects.keys(), max(newest, work.newest)
         else:
             idle_rounds += 1
         rounds += 1

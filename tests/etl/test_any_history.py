@@ -38,14 +38,19 @@ SHORT_HISTORY = {"max_size": 3, "max_groups": 2}
 
 @dataclass(frozen=True)
 class Run:
-    """Objects that are uploaded, then a run: perhaps of a reset bookmark, perhaps killed on its way."""
+    """Objects that are uploaded, then a run: perhaps of a reset bookmark, perhaps killed on its way.
+
+    Or a run that watches, while they are uploaded one by one.
+    """
 
     objects: dict[str, bytes]
     is_reset: bool
     requests: int | None
+    is_watching: bool = False
 
     def __str__(self) -> str:
         disturbances = ["after a bookmark reset"] if self.is_reset else []
+        disturbances += ["watching"] if self.is_watching else []
         if self.requests is not None:
             disturbances.append(f"killed after {self.requests} requests")
         objects = [
@@ -84,6 +89,7 @@ def lakes(draw: st.DrawFn, years: st.SearchStrategy[list[int]], size: Mapping[st
             {source: data for part in parts for source, data in part.items()},
             is_reset=draw(st.integers(0, 9)) == 9,
             requests=None if is_calm or draw(st.integers(0, 2)) == 2 else draw(requests),
+            is_watching=draw(st.integers(0, 3)) == 3,
         )
         for parts in zip(*told.values(), strict=True)
     ]
@@ -151,7 +157,8 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     seed = request.config.getoption("--hypothesis-seed")
     told = [
         f"{len(counts.histories):,} different histories in {counts['lakes']:,} lakes;",
-        f"{counts['runs']:,} runs, {counts['killed']:,} killed, {counts['reset']:,} after a bookmark reset;",
+        f"{counts['runs']:,} runs, {counts['killed']:,} killed, {counts['reset']:,} after a bookmark reset, "
+        f"{counts['watching']:,} that watched;",
         f"{counts['objects']:,} objects, {counts['redelivered']:,} of them delivered again under their key;",
         f"days of gold {counts['added to']:,} times added to, {counts['renewed']:,} times computed anew;",
         f"{counts['lines']:,} lines: {counts['lost']:,} lost, {counts['doubled']:,} counted twice;",
@@ -195,25 +202,37 @@ def assert_ends_as_computed(workbench: Workbench, tally: Tally, lake: Lake) -> N
     final: dict[str, bytes] = {}
     for run in [*lake.runs, Run({}, is_reset=False, requests=None)]:
         note(str(run))
-        workbench.upload(run.objects)
+        deliveries = in_halves(run.objects) if run.is_watching else None
+        if deliveries is None:
+            workbench.upload(run.objects)
         if run.is_reset:
             workbench.forget_bookmark()
         tally.update(
             runs=1,
             reset=run.is_reset,
+            watching=run.is_watching,
             objects=len(run.objects),
             redelivered=len(final.keys() & run.objects.keys()),
         )
         final |= run.objects
-        if run.requests is not None and workbench.run_in_the_dark_after(run.requests):
+        if run.requests is not None and workbench.run_in_the_dark_after(run.requests, deliveries):
             tally.update(killed=1)
             continue
-        days = workbench.run().get("silver", {"days_appended": [], "days_rebuilt": []})
+        summary = workbench.run() if deliveries is None else workbench.watch(deliveries)
+        days = summary.get("silver", {"days_appended": [], "days_rebuilt": []})
         tally.update({"added to": len(days["days_appended"]), "renewed": len(days["days_rebuilt"])})
         count_lines(workbench, tally, final)
         workbench.assert_holds(final)
     tally.histories |= lake.histories
     tally.update(lakes=1, lines=sum(len(oracle.read_object(*item).lines) for item in final.items()))
+
+
+def in_halves(objects: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """The objects in two deliveries. No object for each: a round takes seconds."""
+    for first in (True, False):
+        yield {
+            source: objects[source] for nth, source in enumerate(objects) if (nth * 2 < len(objects)) == first
+        }
 
 
 def count_lines(workbench: Workbench, tally: Tally, objects: Mapping[str, bytes]) -> None:

@@ -15,6 +15,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from uuid import uuid4
 
 import pytest
 from awsglue.job import Job
@@ -386,6 +387,26 @@ def test_a_run_killed_between_any_two_requests_is_made_good_by_the_next(
         workbench.run()
         workbench.assert_holds(FIRST | SECONDS[kind])
     assert killed >= len(kills) - 2, "a run may need a few requests less than another"
+
+
+@pytest.mark.parametrize("kind", SECONDS)
+def test_tasks_that_spark_repeats_change_nothing(
+    workbench: Workbench, after_first_run: State, kind: str
+) -> None:
+    """A task may have put its files when its worker is lost, and what it had read is then read again."""
+    append = etl.Bucket.append
+
+    def append_twice(lake: etl.Bucket, *table_and_rows: Any, **options: Any) -> None:
+        with mock.patch.object(etl, "uuid4", return_value=uuid4()):
+            append(lake, *table_and_rows, **options)
+            workbench.spark.catalog.clearCache()
+            append(lake, *table_and_rows, **options)
+
+    workbench.put_back(after_first_run)
+    workbench.upload(SECONDS[kind])
+    with mock.patch.object(etl.Bucket, "append", append_twice):
+        workbench.run()
+    workbench.assert_holds(FIRST | SECONDS[kind])
 
 
 def test_a_run_killed_before_its_bookmark_is_committed_is_repeated_without_a_trace(

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,11 +99,37 @@ class Workbench:
         summaries = [json.loads(line) for line in self.printed.splitlines() if line.startswith("{")]
         return {summary.pop("layer"): summary for summary in summaries}
 
-    def run_in_the_dark_after(self, requests: int, **options: Any) -> bool:
-        """A run that dies as the store goes dark after so many requests; False where it needed no more."""
+    def watch(
+        self,
+        deliveries: Iterable[Mapping[str, bytes]],
+        step_seconds: float = etl.WHOLE_LISTING_SECONDS,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """A job run that watches: one of these is uploaded after each round, and then its time is over.
+
+        In its clock so much time goes by from round to round that each lists all raw objects.
+        """
+        waiting, ahead = iter(deliveries), 0.0
+
+        def sleep(_: float) -> None:
+            nonlocal ahead
+            delivery = next(waiting, None)
+            ahead += etl.LONGEST_RUN_MINUTES * 60 if delivery is None else step_seconds
+            self.upload(delivery or {})
+
+        with mock.patch.multiple(etl, sleep=sleep, monotonic=lambda: time.monotonic() + ahead):
+            return self.run(watch_seconds=1, watch_minutes=etl.LONGEST_RUN_MINUTES, **settings)
+
+    def run_in_the_dark_after(
+        self, requests: int, deliveries: Iterator[Mapping[str, bytes]] | None = None, **options: Any
+    ) -> bool:
+        """A run that dies as the store goes dark after so many requests; False where it needed no more.
+
+        With deliveries it watches, as `watch` does; those that it did not live to see are uploaded then.
+        """
         self.store.gate.shut_after(requests, **options)
         try:
-            self.run()
+            self.run() if deliveries is None else self.watch(deliveries)
         except Exception:
             if not self.store.gate.is_dark:
                 raise
@@ -110,6 +137,8 @@ class Workbench:
         finally:
             self._wait_for_tasks()
             self.store.gate.open()
+            for delivery in deliveries or ():
+                self.upload(delivery)
         return False
 
     @contextlib.contextmanager
