@@ -215,8 +215,8 @@ def lay_out_days_before(pipeline: Pipeline, days: int) -> None:
 
 
 def own(keys: Iterable[str]) -> list[str]:
-    """Of the objects that a run wrote, those that no other run writes again."""
-    return [key for key in keys if re.search(r"/run=|bronze/events", key)]
+    """Of the objects that a run wrote, those that the model of a day has for each run, or each hour."""
+    return [key for key in keys if re.search(r"/run=|bronze/events|event_cube/", key)]
 
 
 def raw_object(entry: dict[str, Any], arrival: datetime) -> tuple[str, dict[str, Any]]:

@@ -183,6 +183,7 @@ def test_functions_mean_what_they_mean_in_trino(run: Run, expression: str, value
         ("sum(hour)", "3", "bigint"),
         ("count(*)", "3", "bigint"),
         ("count_if(hour > 1)", "1", "bigint"),
+        ("count_if(nullif(hour, hour) > 1)", "0", "bigint"),
         ("sum(revenue) / count(*)", "10.05", "decimal(38,2)"),
         ("sum(buys) / count(*)", "1", "bigint"),
         ("sum(revenue) / nullif(sum(buys) - 3, 0)", None, "decimal(38,2)"),

@@ -116,10 +116,18 @@ def _with_function(whole: exp.Expr, function: type[exp.AggFunc], data_type: exp.
     return wrapper.this
 
 
-def _bigint_aggregate(node: exp.Sum | exp.CountIf) -> None:
-    """SUM of integers and COUNT_IF are BIGINT in Trino and HUGEINT in DuckDB."""
-    if isinstance(node, exp.CountIf) or is_integer(type_of(node.this)):
+def _bigint_sum(node: exp.Sum) -> None:
+    """SUM of integers is BIGINT in Trino and HUGEINT in DuckDB."""
+    if is_integer(type_of(node.this)):
         wrap(with_modifiers(node), lambda whole: exp.cast(whole, "BIGINT"))
+
+
+def _count_if(node: exp.CountIf) -> None:
+    """COUNT_IF is BIGINT in Trino, and 0 where no condition is known; HUGEINT and NULL in DuckDB."""
+    wrap(
+        with_modifiers(node),
+        lambda whole: exp.func("COALESCE", exp.cast(whole, "BIGINT"), exp.cast(0, "BIGINT")),
+    )
 
 
 def _round(node: exp.Round) -> None:
@@ -218,11 +226,11 @@ _RULES: dict[type[exp.Expr], Callable[..., None]] = {
     exp.Avg: _average,
     exp.Between: _between,
     **dict.fromkeys((exp.Coalesce, exp.Case), _alternatives),
-    exp.CountIf: _bigint_aggregate,
+    exp.CountIf: _count_if,
     exp.Div: _divide,
     exp.In: _in,
     exp.Literal: _number,
     exp.Round: _round,
-    exp.Sum: _bigint_aggregate,
+    exp.Sum: _bigint_sum,
     exp.Unnest: unnest.rewrite,
 }
