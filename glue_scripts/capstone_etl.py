@@ -1130,6 +1130,8 @@ def main() -> None:
     days = int(number(arguments, "COMPACT_DAYS", 0, 366, whole))
     seconds = number(arguments, "WATCH_SECONDS", 0, 3600, whole)
     minutes = number(arguments, "WATCH_MINUTES", LONGEST_RUN_MINUTES, LONGEST_RUN_MINUTES, whole)
+    if "WATCH_MINUTES" in given and not seconds:
+        raise ValueError(f"--WATCH_MINUTES {minutes:g} needs --WATCH_SECONDS: how often to look.")
     glue_context = GlueContext(SparkContext.getOrCreate())
     job = Job(glue_context)
     job.init(arguments["JOB_NAME"], arguments)

@@ -7,13 +7,13 @@ from decimal import Decimal
 from capstone_pipeline import job
 
 REQUESTS_OF_A_RUN = {
-    "LIST": 230,
-    "HEAD": 210,
-    "GET": 50,
-    "PUT": 55,
-    "COPY": 8,
-    "DELETE": 8,
-    "DELETE MANY": 8,
+    "LIST": 30,
+    "HEAD": 8,
+    "GET": 28,
+    "PUT": 18,
+    "COPY": 1,
+    "DELETE": 1,
+    "DELETE MANY": 5,
 }
 """To S3, by kind, of a run over one object on a day that the lake does not have yet."""
 REQUESTS_OF_AN_IDLE_RUN = {"LIST": 15, "GET": 7, "HEAD": 3}

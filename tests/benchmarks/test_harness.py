@@ -273,4 +273,4 @@ def test_a_lake_that_is_laid_out_has_the_files_that_a_run_would_have_left(bench:
 
 def folder_of(key: str) -> str:
     """A key without what is another for each run; of silver's hours, any."""
-    return re.sub(r"(run|hour)=[0-9a-f]+/(?!minute)|part-.*", "", key)
+    return re.sub(r"(run|hour)=[0-9a-f]+/(?!minute)|[0-9a-f]{8}-\d+\.parquet", "", key)

@@ -128,9 +128,8 @@ def test_a_small_query_is_billed_as_ten_megabytes_and_a_large_one_by_its_bytes()
 
 def test_storage_holds_raw_for_its_days_and_the_lake_for_all_months() -> None:
     a_day = 600_000 * 288
-    assert cost.stored_bytes(ROUND, 8640, 1, LOW) == a_day * (20 * 37 + 20 * 30)
-    assert cost.stored_bytes(ROUND, 8640, 1, HIGH) == a_day * (20 * 37 + 20 * 37)
-    assert cost.stored_bytes(ROUND, 8640, 12, HIGH) == a_day * (20 * 37 + 20 * 367)
+    assert cost.stored_bytes(ROUND, 8640, 1) == a_day * (20 * 37 + 20 * 30)
+    assert cost.stored_bytes(ROUND, 8640, 12) == a_day * (20 * 37 + 20 * 360)
 
 
 @pytest.mark.parametrize(

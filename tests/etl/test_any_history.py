@@ -89,7 +89,7 @@ def lakes(draw: st.DrawFn, years: st.SearchStrategy[list[int]], size: Mapping[st
             {source: data for part in parts for source, data in part.items()},
             is_reset=draw(st.integers(0, 9)) == 9,
             requests=None if is_calm or draw(st.integers(0, 2)) == 2 else draw(requests),
-            is_watching=draw(st.integers(0, 3)) == 3,
+            is_watching=draw(st.integers(0, 2)) > 0,
         )
         for parts in zip(*told.values(), strict=True)
     ]

@@ -23,6 +23,8 @@ OBJECTS = {uri("2025-11-18T14:25"): packed(line(), line(VIEW), b"broken")}
     [
         *(("MAX_REJECTED_PERCENT", value) for value in ("nan", "5%", "-1", "101", "", "1e1")),
         *(("COMPACT_DAYS", value) for value in ("2.0", "9999999", "-1", "two", "inf")),
+        *(("WATCH_SECONDS", value) for value in ("-1", "0.5", "3601")),
+        *(("WATCH_MINUTES", value) for value in ("10081", "an hour")),
     ],
 )
 def test_a_setting_that_is_none_is_refused_by_name_before_anything_is_read(
@@ -37,6 +39,16 @@ def test_a_setting_that_is_none_is_refused_by_name_before_anything_is_read(
     ):
         etl.main()
     assert workbench.store.gate.requests == 0
+
+
+def test_how_long_to_watch_is_refused_without_how_often(workbench: Workbench) -> None:
+    names = {"JOB_NAME": "etl", "SOURCE_BUCKET": "raw", "ANALYTICS_BUCKET": LAKE, "WATCH_MINUTES": "5"}
+    arguments = [text for pair in names.items() for text in (f"--{pair[0]}", pair[1])]
+    with (
+        mock.patch.object(sys, "argv", ["capstone_etl.py", *arguments]),
+        pytest.raises(ValueError, match="--WATCH_MINUTES 5 needs --WATCH_SECONDS"),
+    ):
+        etl.main()
 
 
 def test_too_many_rejected_lines_fail_each_run_until_they_are_allowed_and_are_all_kept(

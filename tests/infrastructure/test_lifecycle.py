@@ -65,7 +65,7 @@ def test_an_update_from_an_older_template_replaces_nothing_and_loses_no_data(
     assert stack.raw_lines(key)
     after = physical_ids(stack)
     assert {name: after[name] for name in ids} == ids
-    assert after.keys() - ids.keys() == {"JobSchedule", "SchedulerRole"}
+    assert after.keys() - ids.keys() == {"JobSchedule", "SchedulerRole", "GoldDailyVisitorsTable"}
     notified = stack.client("s3").get_bucket_notification_configuration(
         Bucket=stack.outputs["SourceBucketName"]
     )
