@@ -19,7 +19,7 @@ REQUESTS_OF_A_RUN = {
 REQUESTS_OF_AN_IDLE_RUN = {"LIST": 15, "GET": 7, "HEAD": 3}
 """Of one with nothing new."""
 
-DPU_SECONDS_OF_A_RUN = 360
+DPU_SECONDS_OF_A_RUN = 300
 """What Glue bills for such a run, at the high end of what `tools.cost` reckons with."""
 DOLLARS_PER_DPU_HOUR = Decimal("0.44")
 ATHENA_MINIMUM_BYTES = 10 * 2**20

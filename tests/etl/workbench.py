@@ -51,7 +51,8 @@ class Workbench:
     # --- What lies there ------------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Empty buckets, no bookmark."""
+        """Empty buckets, no bookmark, and a store that can be reached, whatever a test before did to it."""
+        self.store.gate.open()
         self.put_back(State({RAW: {}, LAKE: {}}, None))
 
     def state(self) -> State:
