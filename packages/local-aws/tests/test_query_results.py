@@ -76,7 +76,12 @@ def test_a_large_result_is_written_in_pieces(lake: Lake, sequence: int, columns:
 
 
 def test_a_query_gives_back_the_memory_that_it_took(lake: Lake) -> None:
+    """Also after Glue has looked for partitions, with an engine of its own."""
+    lake.create_table("kept", {"n": "bigint"}, partitions={"day": "string"})
+    lake.put_parquet("kept/day=2/x.parquet", {"n": pa.array([1], pa.int64())})
+    lake.rows("MSCK REPAIR TABLE kept")
     lake.rows("SELECT 1")
+    lake.glue.get_partitions(DatabaseName=lake.database, TableName="kept", Expression="day > '1'")
     with Peak(lake.aws) as peak:
         counted = "SELECT CAST(x * 10000 + y AS varchar) || ' of many' AS text, count(*) FROM {} GROUP BY 1"
         lake.rows(f"SELECT max(text) FROM ({counted.format(NUMBERS.format(400))})")

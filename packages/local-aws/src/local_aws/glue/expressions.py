@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -60,9 +61,9 @@ def matching(expression: str, keys: Sequence[dict[str, Any]], values: Sequence[S
     _check(expression, condition, types)
     columns = [f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in types.items()]
     names = ", ".join(f'"{name}"' for name in types)
-    with duckdb.connect(":memory:") as database:
+    with _database().cursor() as database:
         declared = ", ".join(f'"{name}" VARCHAR' for name in types)
-        database.execute(f"CREATE TABLE partitions (position INTEGER, {declared})")
+        database.execute(f"CREATE TEMP TABLE partitions (position INTEGER, {declared})")
         rows = [
             (position, *(None if value == _NULL_PARTITION else value for value in of_one))
             for position, of_one in enumerate(values)
@@ -78,6 +79,12 @@ def matching(expression: str, keys: Sequence[dict[str, Any]], values: Sequence[S
         except duckdb.Error as error:
             raise _refused(expression, str(error).splitlines()[0]) from error
     return [position for (position,) in found]
+
+
+@functools.cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One that is never closed: its end would end the threads that give memory back, in all databases."""
+    return duckdb.connect(":memory:")
 
 
 def _sql_type(expression: str, key: dict[str, Any]) -> str:
