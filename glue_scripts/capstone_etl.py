@@ -326,9 +326,13 @@ class Bucket:
 
     def delete(self, prefixes: Iterable[str]) -> None:
         """Delete all objects whose keys begin with one of these."""
-        found = [{"Key": one["Key"]} for listed in side_by_side(self.objects, prefixes) for one in listed]
-        for at in range(0, len(found), 1000):
-            answer = self.s3.delete_objects(Bucket=self.name, Delete={"Objects": found[at : at + 1000]})
+        self.delete_these([one["Key"] for one in chain(*side_by_side(self.objects, prefixes))])
+
+    def delete_these(self, keys: list[str]) -> None:
+        """Delete objects that are there: of others, a versioned bucket would keep a delete marker."""
+        for at in range(0, len(keys), 1000):
+            named = [{"Key": key} for key in keys[at : at + 1000]]
+            answer = self.s3.delete_objects(Bucket=self.name, Delete={"Objects": named})
             if failed := answer.get("Errors"):
                 raise RuntimeError(f"Could not delete {self.uri}/{failed[0]['Key']}: {failed[0]['Message']}")
 
@@ -733,31 +737,36 @@ def rebuild(lake: Bucket, days: set[str]) -> None:
 UNCATEGORIZED = "uncategorized"
 
 
-def renew_cube(lake: Bucket, work: Work, days: set[str], run: str) -> None:
-    """Add what a run has in silver on these days to the cube: each hour is one object, put by one PUT.
+def renew(lake: Bucket, work: Work, days: set[str], run: str) -> None:
+    """Bring cube and visitors of these days up to date with what a run has in silver."""
+    silver = lake.files(map(EVENTS_CLEANED.day, days))
+    own = {key: size for key, size in silver.items() if f"/run={run}/" in key}
+    events = lake.rows(EVENTS_CLEANED, own)
+    renew_cube(lake, work, events, silver, {key.split("/run=")[0] for key in own})
+    renew_visitors(lake, work, events, days, run)
+
+
+def renew_cube(lake: Bucket, work: Work, events: DataFrame, silver: dict[str, int], hours: set[str]) -> None:
+    """Add a run's events to the cube of their hours: each hour is one object, put by one PUT.
 
     If a killed run may have added it already, its hours are counted anew, from all of their events. No task
     reads an hour: Spark may repeat one, and what it had put there would count twice.
     """
-    silver = lake.files(map(EVENTS_CLEANED.day, days))
-    own = {key: size for key, size in silver.items() if f"/run={run}/" in key}
-    hours = {key.split("/run=")[0] for key in own}
+    counted = []
     if work.is_repeated:
-        own = {key: size for key, size in silver.items() if key.split("/run=")[0] in hours}
-        counted = []
+        of_hours = {key: size for key, size in silver.items() if key.split("/run=")[0] in hours}
+        events = lake.rows(EVENTS_CLEANED, of_hours)
     else:
         folders = [EVENT_CUBE.location + hour.removeprefix(EVENTS_CLEANED.location) for hour in hours]
         counted = side_by_side(lake.read, [f"{folder}/cube.parquet" for folder in folders])
-    cube = event_cube(lake.rows(EVENTS_CLEANED, own), lake.rows_in(EVENT_CUBE.columns, filter(None, counted)))
+    cube = event_cube(events, lake.rows_in(EVENT_CUBE.columns, filter(None, counted)))
     lake.append(EVENT_CUBE, cube.repartition("event_date", "event_hour"), file="cube")
 
 
-def renew_visitors(lake: Bucket, work: Work, days: set[str], run: str) -> None:
+def renew_visitors(lake: Bucket, work: Work, events: DataFrame, days: set[str], run: str) -> None:
     """Compute a run's visitors of these days anew: those of its events that no other run's folder has."""
-    silver, visitors = (lake.files(map(table.day, days)) for table in (EVENTS_CLEANED, DAILY_VISITORS))
-    own = f"/run={run}/"
-    lake.delete(f"{DAILY_VISITORS.day(day)}{own}" for day in days)
-    events = lake.rows(EVENTS_CLEANED, {key: silver[key] for key in silver if own in key})
+    own, visitors = f"/run={run}/", lake.files(map(DAILY_VISITORS.day, days))
+    lake.delete_these([key for key in visitors if own in key])
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns
     known = lake.rows_of_small(columns, [key for key in visitors if own not in key])  # Many: they pass by.
     seen_again = known.join(work.broadcast_if_few(seen), columns.names, "left_semi").select(*columns.names)
@@ -778,7 +787,7 @@ def join_visitors(lake: Bucket, work: Work, days: set[str]) -> None:
             work.note(lake)
             joined = lake.rows_of_small(DAILY_VISITORS.columns, small).coalesce(1)
             lake.append(DAILY_VISITORS, joined, f"{work.run}-joined")
-            lake.delete(small)
+            lake.delete_these(small)
 
 
 def event_cube(events: DataFrame, cube: DataFrame) -> DataFrame:
@@ -789,8 +798,8 @@ def event_cube(events: DataFrame, cube: DataFrame) -> DataFrame:
     revenue = F.when(F.col("event_type") == "purchase", F.col("price") * F.col("quantity"))
     category, names = F.coalesce("category", F.lit(UNCATEGORIZED)), EVENT_CUBE.columns.names
     one_each = events.withColumns({"category": category, "event_count": F.lit(1), "revenue": revenue})
-    sums = [F.coalesce(F.sum(name), F.lit(0)).cast(EVENT_CUBE.columns[name].dataType) for name in names[5:]]
-    sums = [total.alias(name) for total, name in zip(sums, names[5:], strict=True)]
+    totals = [(one.name, one.dataType) for one in EVENT_CUBE.columns.fields[5:]]
+    sums = [F.coalesce(F.sum(name), F.lit(0)).cast(kind).alias(name) for name, kind in totals]
     return one_each.select(*names).unionByName(cube).groupBy(*names[:5]).agg(*sums)
 
 
@@ -1096,8 +1105,7 @@ def refine(lake: Bucket, work: Work) -> None:
     began = monotonic()
     for days, owner in ((added_to, work.run), (work.days, REBUILT)):
         if days:
-            renew_cube(lake, work, days, owner)
-            renew_visitors(lake, work, days, owner)
+            renew(lake, work, days, owner)
     write_gold(lake, added_to | work.days)
     join_visitors(lake, work, added_to)
     summarise("gold", began, days=sorted(added_to | work.days))
