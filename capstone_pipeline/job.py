@@ -388,8 +388,7 @@ def wait_for_job_run(
                 f"Run {run.run_id} of job {stack.glue_job_name} is still {state} after "
                 f"{duration(timeout_minutes * 60)} of waiting; it goes on.",
                 "raise wait_timeout_minutes, or run this cell again: it waits for the same run. To stop it:\n"
-                f"  aws glue batch-stop-job-run --job-name {stack.glue_job_name} --job-run-ids {run.run_id} "
-                f"--region {aws.region}",
+                + stop_command(stack.glue_job_name, run.run_id, aws.region),
             )
         time.sleep(min(poll_seconds, 0.5 + (time.monotonic() - began) / 10))
     if state != "SUCCEEDED":
@@ -424,6 +423,11 @@ def last_successful_run(aws: Connection, stack: StackOutputs) -> datetime:
             "run build_pipeline.ipynb first (`make report`, or `make demo` on the embedded AWS).",
         )
     return max(started).astimezone(UTC)
+
+
+def stop_command(job_name: str, run_id: str, region: str) -> str:
+    """How to stop a run from a shell."""
+    return f"  aws glue batch-stop-job-run --job-name {job_name} --job-run-ids {run_id} --region {region}"
 
 
 def is_complete(summary: dict[str, dict[str, Any]]) -> bool:

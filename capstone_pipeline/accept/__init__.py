@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from capstone_pipeline.accept import bounds
-from capstone_pipeline.accept.interrupts import interrupts
 from capstone_pipeline.accept.promises import (
     BROKEN,
     KEPT,
@@ -27,6 +26,7 @@ from capstone_pipeline.accept.promises import (
 from capstone_pipeline.accept.report import Report
 from capstone_pipeline.accept.scenario import Scenario
 from capstone_pipeline.accept.site import Site, own_id, refuse_if_occupied, take_down
+from capstone_pipeline.interrupts import interrupts
 from capstone_pipeline.stack import Connection, connect
 
 INTERRUPTED = 130

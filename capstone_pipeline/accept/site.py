@@ -13,8 +13,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from capstone_pipeline.accept.interrupts import Interrupts
 from capstone_pipeline.errors import InvalidSetting, PipelineError, error_code, own_errors
+from capstone_pipeline.interrupts import Interrupts
 from capstone_pipeline.job import ACTIVE_STATES
 from capstone_pipeline.stack import Connection, StackOutputs, read_stack
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from capstone_pipeline.accept.interrupts import SIGNALS, interrupts
 from capstone_pipeline.errors import PipelineError
+from capstone_pipeline.interrupts import SIGNALS, interrupts
 from capstone_pipeline.shop import Shop
 from capstone_pipeline.watch.figures import Figures
 from capstone_pipeline.watch.keeper import JobKeeper

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from capstone_pipeline.accept.interrupts import Interrupts
 from capstone_pipeline.errors import JobBusy, JobNotFound, PipelineError, own_errors
-from capstone_pipeline.job import ACTIVE_STATES
+from capstone_pipeline.interrupts import Interrupts
+from capstone_pipeline.job import ACTIVE_STATES, stop_command
 from capstone_pipeline.render import when
 from capstone_pipeline.stack import Connection, StackOutputs
 
@@ -82,7 +82,7 @@ class JobKeeper:
     @property
     def stop_command(self) -> str:
         """How to stop the run from a shell."""
-        return self._stop_command(self.state.run_id or "<run-id>")
+        return stop_command(self._job, self.state.run_id or "<run-id>", self._region)
 
     def refuse_if_busy(self) -> None:
         """Raises JobBusy when a run is active."""
@@ -92,7 +92,7 @@ class JobKeeper:
                 f"Run {active['Id']} of job {self._job} {does}, since {when(active['StartedOn'])}, and Glue "
                 "allows one run at a time.",
                 "let it end, or stop it, and watch again. If EtlSchedule or the operations stack started it, "
-                f"switch that off before:\n{self._stop_command(active['Id'])}",
+                f"switch that off before:\n{stop_command(self._job, active['Id'], self._region)}",
             )
 
     def start(self) -> None:
@@ -192,12 +192,6 @@ class JobKeeper:
             except self._glue.exceptions.EntityNotFoundException:
                 return None
         return next((run for run in runs if run["JobRunState"] in ACTIVE_STATES), None)
-
-    def _stop_command(self, run_id: str) -> str:
-        return (
-            f"  aws glue batch-stop-job-run --job-name {self._job} --job-run-ids {run_id} "
-            f"--region {self._region}"
-        )
 
 
 def _short(run_id: str) -> str:
