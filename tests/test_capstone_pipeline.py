@@ -26,6 +26,7 @@ from capstone_pipeline.render import Progress
 from capstone_pipeline.stack import output_key
 from demo import deploy_stack, upload_sample_data
 from local_aws import LocalAws
+from tests.sample import embedded
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = (ROOT / "capstone-starter.cfn.yaml").read_text()
@@ -41,10 +42,8 @@ def quiet(_: Progress) -> None:
 
 @pytest.fixture(scope="module")
 def connection(aws: LocalAws) -> Iterator[Connection]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in aws.environment.items():
-            patch.setenv(name, value)
-        yield pipeline.connect(REGION)
+    with embedded(aws) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from capstone_pipeline import connect, create_or_update_job, read_stack
 from local_aws import LocalAws
 from tests.docs.commands import CHECKLIST, ROOT, blocks, checklist
 from tests.infrastructure.policies import decision, parliament
-from tests.infrastructure.stacks import ACCOUNT, Stack, deployed
+from tests.infrastructure.stacks import ACCOUNT, Stack, with_another_script
 
 OPERATING = checklist()[1]
 ID = "alice-1"
@@ -28,14 +27,7 @@ SCRIPT = b"""print('{"layer": "bronze", "files": 0, "rows_in": 0, "accepted": 0,
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws) -> Iterator[Stack]:
     """A stack with its job, whose script stands for the real one: it says that it found nothing."""
-    with pytest.MonkeyPatch.context() as environment, deployed(aws, ID) as stack:
-        for name, value in aws.environment.items():
-            environment.setenv(name, value)
-        connection = connect("us-west-2")
-        outputs = read_stack(connection, stack.name)
-        bucket, key = outputs.script_location.removeprefix("s3://").split("/", 1)
-        stack.client("s3").put_object(Bucket=bucket, Key=key, Body=SCRIPT)
-        create_or_update_job(connection, outputs)
+    with with_another_script(aws, ID, SCRIPT) as stack:
         yield stack
 
 

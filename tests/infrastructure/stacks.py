@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from capstone_pipeline import create_or_update_job, read_stack
 from local_aws import LocalAws
 from tests import template
+from tests.sample import embedded
 
 ACCOUNT = "000000000000"
 TIMEOUT_SECONDS = 60
@@ -122,6 +124,17 @@ def deployed(aws: LocalAws, student_id: str, **parameters: str) -> Iterator[Stac
     stack = create(aws, student_id, **parameters)
     yield stack
     stack.delete()
+
+
+@contextmanager
+def with_another_script(aws: LocalAws, student_id: str, script: bytes) -> Iterator[Stack]:
+    """A stack with its job, whose script stands for the real one, in the environment that reaches it."""
+    with embedded(aws) as connection, deployed(aws, student_id) as stack:
+        outputs = read_stack(connection, stack.name)
+        bucket, key = outputs.script_location.removeprefix("s3://").split("/", 1)
+        stack.client("s3").put_object(Bucket=bucket, Key=key, Body=script)
+        create_or_update_job(connection, outputs)
+        yield stack
 
 
 def limited_cleanup(content: dict[str, Any], versions: int = 3) -> str:

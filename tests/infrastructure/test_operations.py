@@ -21,7 +21,6 @@ from capstone_pipeline import (
     JobRun,
     JobRunFailed,
     StackOutputs,
-    connect,
     create_or_update_job,
     job_definition,
     read_stack,
@@ -30,6 +29,7 @@ from capstone_pipeline import (
 )
 from local_aws import LocalAws
 from tests.infrastructure.stacks import OPERATIONS, Stack, create_operations, deployed
+from tests.sample import embedded
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLES = sorted((ROOT / "sample-data").rglob("*.jsonl.gz"))
@@ -107,23 +107,19 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(aws: LocalAws) -> Iterator[Watched]:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in aws.environment.items():
-            environment.setenv(name, value)
-        with deployed(aws, ID):
-            connection = connect("us-west-2")
-            stack = read_stack(connection, f"capstone-{ID}")
-            upload_if_changed(connection, ROOT / "glue_scripts" / "capstone_etl.py", stack.script_location)
-            create_or_update_job(connection, stack)
-            operations = create_operations(aws, ID, AlarmEmail="me@example.com", FilesPerRun="2")
-            sqs, sns = connection.client("sqs"), connection.client("sns")
-            inbox = sqs.create_queue(QueueName=f"{ID}-inbox")["QueueUrl"]
-            arn = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]
-            topic = operations.outputs["NoticeTopicArn"]
-            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"])
-            operations.update(OPERATIONS.read_text(), AlarmAfterMinutes="60")
-            yield Watched(connection, stack, operations, inbox)
-            operations.delete()
+    with embedded(aws) as connection, deployed(aws, ID):
+        stack = read_stack(connection, f"capstone-{ID}")
+        upload_if_changed(connection, ROOT / "glue_scripts" / "capstone_etl.py", stack.script_location)
+        create_or_update_job(connection, stack)
+        operations = create_operations(aws, ID, AlarmEmail="me@example.com", FilesPerRun="2")
+        sqs, sns = connection.client("sqs"), connection.client("sns")
+        inbox = sqs.create_queue(QueueName=f"{ID}-inbox")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]
+        topic = operations.outputs["NoticeTopicArn"]
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"])
+        operations.update(OPERATIONS.read_text(), AlarmAfterMinutes="60")
+        yield Watched(connection, stack, operations, inbox)
+        operations.delete()
 
 
 @pytest.fixture(scope="module")

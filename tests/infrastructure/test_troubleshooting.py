@@ -19,6 +19,7 @@ from demo import deploy_stack
 from local_aws import LocalAws
 from tests import template
 from tests.infrastructure.stacks import client, deployed
+from tests.sample import embedded
 
 SAMPLE = sorted((template.PATH.parent / "sample-data").rglob("*.jsonl.gz"))[0]
 ID = "trouble-1"
@@ -67,10 +68,8 @@ class Pipeline:
 
 @pytest.fixture(scope="module")
 def connection(aws: LocalAws) -> Iterator[Connection]:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in aws.environment.items():
-            environment.setenv(name, value)
-        yield pipeline.connect("us-west-2")
+    with embedded(aws) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from capstone_pipeline import connect, create_or_update_job, read_stack
 from local_aws import LocalAws
-from tests.infrastructure.stacks import Stack, create_operations, deployed
+from tests.infrastructure.stacks import Stack, create_operations, with_another_script
 
 ID = "ops-watch-1"
 JOB = f"capstone-etl-{ID}"
@@ -28,14 +27,7 @@ LONG_ENOUGH_SECONDS = 150
 
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws) -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as environment, deployed(aws, ID) as stack:
-        for name, value in aws.environment.items():
-            environment.setenv(name, value)
-        connection = connect("us-west-2")
-        outputs = read_stack(connection, stack.name)
-        bucket, key = outputs.script_location.removeprefix("s3://").split("/", 1)
-        stack.client("s3").put_object(Bucket=bucket, Key=key, Body=SCRIPT)
-        create_or_update_job(connection, outputs)
+    with with_another_script(aws, ID, SCRIPT) as stack:
         operations = create_operations(aws, ID, WatchSeconds="5")
         yield stack
         operations.delete()

@@ -11,6 +11,7 @@ import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from in_process import Run, runner
 from local_aws import LocalAws, running_server, runtime
 from local_aws.java import java_home
 
@@ -20,6 +21,12 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A running embedded AWS with empty state, shared by all tests: name your resources apart."""
     with running_server(tmp_path_factory.mktemp("local-aws")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs Athena's statements in this process."""
+    return runner(tmp_path_factory.mktemp("athena"))
 
 
 @pytest.fixture(scope="module")

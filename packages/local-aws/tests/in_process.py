@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlglot import exp
 
 from local_aws.athena import statements
 from local_aws.athena.catalog import Catalog, Table, view_text
 from local_aws.athena.engine import Session
+from local_aws.athena.errors import QueryFailed
 from local_aws.athena.partitions import Location
 from local_aws.athena.results import Result, read_page
 from local_aws.athena.storage import ObjectStore
@@ -51,6 +53,13 @@ def runner(folder: Path) -> Run:
         return replace(result, rows=rows)
 
     return run_statement
+
+
+def failure(run: Run, sql: str) -> str:
+    """What a statement that must fail says."""
+    with pytest.raises(QueryFailed) as failed:
+        run(sql)
+    return str(failed.value)
 
 
 def sql_type(result: Result) -> str:

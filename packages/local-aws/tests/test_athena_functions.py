@@ -10,22 +10,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from in_process import Run, runner, sql_type
+from in_process import Run, failure, sql_type
 from lake import Lake
 from local_aws.athena.errors import QueryFailed
 from local_aws.server import LocalAws
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return runner(tmp_path_factory.mktemp("athena"))
-
-
-def failure(run: Run, sql: str) -> str:
-    with pytest.raises(QueryFailed) as failed:
-        run(sql)
-    return str(failed.value)
-
 
 SUNDAY = "timestamp '2025-01-05 10:11:12'"
 

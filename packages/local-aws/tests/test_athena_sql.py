@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from in_process import Run, runner, sql_type
+from in_process import Run, sql_type
 from local_aws.athena.errors import QueryFailed
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return runner(tmp_path_factory.mktemp("athena"))
 
 
 @pytest.mark.parametrize(

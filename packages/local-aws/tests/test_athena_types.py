@@ -9,21 +9,8 @@ import re
 
 import pytest
 
-from in_process import Run, runner, sql_type
-from local_aws.athena.errors import QueryFailed
+from in_process import Run, failure, sql_type
 from local_aws.athena.names import CHECKED
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return runner(tmp_path_factory.mktemp("athena"))
-
-
-def failure(run: Run, sql: str) -> str:
-    with pytest.raises(QueryFailed) as failed:
-        run(sql)
-    return str(failed.value)
-
 
 VALUES = """(VALUES (1, 2.5, 'a', true, date '2025-01-31', timestamp '2025-01-05 10:11:12', ARRAY[3, 1],
     ARRAY['b', 'a'], MAP(ARRAY['k'], ARRAY[7]), X'61', DECIMAL '1.50', JSON '[1, 2]'))
