@@ -140,11 +140,13 @@ class ObjectStore:
         staged.replace(path)
 
     def _shrink(self, keep: set[Path]) -> None:
-        """Drop the least recently used files beyond the limit, but none that a query is about to read."""
+        """Drop the least recently used files beyond the limit, but none that a query is about to read.
+
+        A file that another query is staging (`.part`) may be renamed at any moment: it is not looked at.
+        """
         with _lock:
-            files = sorted(
-                (path.stat().st_mtime, path.stat().st_size, path) for path in self.cache_dir.iterdir()
-            )
+            finished = [path for path in self.cache_dir.iterdir() if path.suffix != ".part"]
+            files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in finished)
             excess = sum(size for _, size, _ in files) - CACHE_LIMIT_BYTES
             for _, size, path in files:
                 if excess <= 0:
