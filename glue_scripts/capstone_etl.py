@@ -4,7 +4,7 @@ Runs unchanged as an AWS Glue 5.1 job (Spark 3.5.6, Python 3.11) and on a laptop
 run over all raw objects ever delivered would have left it, whatever the order of the runs and wherever an
 earlier run was killed. S3 has neither transactions nor renames, so:
 
-- a raw object owns one file in each table of bronze, and a run owns folders in silver and the cube,
+- a raw object owns its files in each table of bronze, and a run owns folders in silver and the cube,
   `<partition>/run=<id>/`: written again, they are the same;
 - what a run has in hand stands in a small note from its first change to its last, and after a killed run the
   next takes all of it in again, under the same names;
@@ -25,10 +25,11 @@ import json
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import partial, reduce
@@ -50,7 +51,7 @@ from awsglue.job import Job
 from awsglue.utils import getResolvedOptions
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from pyspark import SparkContext, TaskContext
+from pyspark import SparkConf, SparkContext, TaskContext
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -417,8 +418,13 @@ class Bucket:
 
     def events(self, objects: Iterable[RawObject]) -> DataFrame:
         """What bronze has accepted of these objects."""
-        files = {one.file(EVENTS): one.accepted * BYTES_OF_AN_EVENT for one in objects if one.accepted}
-        return self.rows(EVENTS, files)
+        sizes = {
+            key: one.accepted * BYTES_OF_AN_EVENT // one.parts
+            for one in objects
+            if one.accepted
+            for key in one.files_in(EVENTS)
+        }
+        return self.rows(EVENTS, sizes)
 
     def files(self, folders: Iterable[str]) -> dict[str, int]:
         """The keys and sizes of all Parquet files in these folders."""
@@ -434,6 +440,8 @@ def side_by_side(function: Callable[[Any], Any], items: Iterable[Any]) -> list[A
 
 # --- Raw: which objects there are, and which of them are new ------------------------------------------------
 
+PART_BYTES, MOST_PARTS = 8 * 2**20, 4  # of a raw object that several tasks judge
+FEW_OBJECTS = 8  # More keep all workers busy without.
 WHOLE_LISTING_SECONDS = 900  # While watching, rounds between list the folders of today and yesterday only.
 
 # Where a key tells its arrival: Hive's folders, the name events-YYYYMMDD-HHMMSS, Firehose's folders.
@@ -451,6 +459,7 @@ class RawObject:
     uri: str
     version: str  # another when something else was uploaded
     arrival: str  # UTC, as in 2025-11-18T14:25
+    parts: int = 1  # each judged by a task
     accepted: int = 0
     rejected: int = 0
     newest: int = 0  # event, seconds since 1970
@@ -460,17 +469,33 @@ class RawObject:
     def id(self) -> str:
         return hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
-    def file(self, table: Table) -> str:
-        """The key of its own file in a table of bronze."""
-        parts = zip(BY_MINUTE, re.split("[-T:]", self.arrival), strict=True)
-        folders = [f"{name}={part}" for name, part in parts if name in table.partitions]
-        return "/".join([table.location, *folders, f"{self.id}.parquet"])
+    def prefix(self, table: Table) -> str:
+        """What the keys of its own files in a table of bronze begin with."""
+        times = zip(BY_MINUTE, re.split("[-T:]", self.arrival), strict=True)
+        folders = [f"{name}={time}" for name, time in times if name in table.partitions]
+        return "/".join([table.location, *folders, self.id])
+
+    def files_in(self, table: Table) -> list[str]:
+        """The keys of its own files in a table of bronze, one of each part."""
+        names = [f"-{part}" for part in range(self.parts)] if self.parts > 1 else [""]
+        return [f"{self.prefix(table)}{name}.parquet" for name in names]
 
     @property
     def files(self) -> set[str]:
-        """The keys of those that it has."""
+        """The keys of those that it has: of an object in parts all, also where a part is empty."""
         counts = zip(BRONZE, (self.accepted, self.rejected), strict=True)
-        return {self.file(table) for table, count in counts if count}
+        has = [table for table, count in counts if count or self.parts > 1]
+        return {key for table in has for key in self.files_in(table)}
+
+    def joined_with(self, other: RawObject) -> RawObject:
+        """What became of two of its parts together."""
+        days = {
+            day: sorted({*self.days.get(day, ()), *other.days.get(day, ())})
+            for day in sorted(self.days.keys() | other.days.keys())
+        }
+        accepted, rejected = self.accepted + other.accepted, self.rejected + other.rejected
+        newest = max(self.newest, other.newest)
+        return replace(self, accepted=accepted, rejected=rejected, newest=newest, days=days)
 
 
 def key_arrival(key: str) -> datetime | None:
@@ -504,7 +529,8 @@ def list_raw_objects(raw: Bucket, is_whole: bool) -> dict[str, RawObject]:
         key, uri = one["Key"], f"{raw.uri}/{one['Key']}"
         if is_event_object(key, one["Size"]):
             arrived = arrival(key, one["LastModified"])
-            found[uri] = RawObject(uri, one["ETag"].strip('"'), f"{arrived:%Y-%m-%dT%H:%M}")
+            parts = min(1 + one["Size"] // PART_BYTES, MOST_PARTS)
+            found[uri] = RawObject(uri, one["ETag"].strip('"'), f"{arrived:%Y-%m-%dT%H:%M}", parts)
     return found
 
 
@@ -537,21 +563,23 @@ BATCH_BYTES, BYTES_OF_A_LINE = 64 * 2**20, 1_000
 
 
 def judged_objects(spark: SparkSession, objects: list[RawObject], lake: str) -> DataFrame:
-    """Bring objects to bronze, each in a task of its own -> what became of each, as JSON."""
+    """Bring objects to bronze, each part in a task of its own -> what became of each, as JSON."""
+    parts = [(one, part) for one in objects for part in range(one.parts)]
 
     def bring(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         gc.disable()  # It looks at all rows again and again, and there are no cycles.
         for batch in batches:
-            done = [write_bronze(objects[number], lake) for number in batch["id"].to_pylist()]
+            in_hand = [parts[number] for number in batch["id"].to_pylist()]
+            done = [write_bronze(one, part, lake) for one, part in in_hand]
             yield pa.record_batch([[json.dumps(vars(one)) for one in done]], ["outcome"])
 
-    return spark.range(0, len(objects), 1, len(objects)).mapInArrow(bring, "outcome string")
+    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(bring, "outcome string")
 
 
-def write_bronze(one: RawObject, lake: str) -> RawObject:
-    """Judge an object's lines in a stream, then put its own two files in place, each by one PUT.
+def write_bronze(one: RawObject, part: int, lake: str) -> RawObject:
+    """Judge a part of an object's lines in a stream, then put its two files in place, each by one PUT.
 
-    Raises RuntimeError unless every line is in one of them.
+    A part is every second line, say. Raises RuntimeError unless every line of it is in one of the files.
     """
     s3, (bucket, key) = s3_client(), one.uri.removeprefix("s3://").split("/", 1)
     lines, hours, columns = 0, set[int](), [to_arrow_schema(table.columns) for table in BRONZE]
@@ -559,7 +587,8 @@ def write_bronze(one: RawObject, lake: str) -> RawObject:
         files = (accepted, rejected)
         writers = [pq.ParquetWriter(*pair, compression="zstd") for pair in zip(files, columns, strict=True)]
         with writers[0], writers[1]:
-            for *rows, seconds in judged_batches(s3.get_object(Bucket=bucket, Key=key)["Body"], one.uri):
+            every_line = lines_of(s3.get_object(Bucket=bucket, Key=key)["Body"])
+            for *rows, seconds in judged_batches(islice(every_line, part, None, one.parts), one.uri):
                 for writer, of_table in zip(writers, rows, strict=True):
                     writer.write_table(arrow_table(of_table, writer.schema))
                 hours.update(second // 3600 for second in seconds)
@@ -569,19 +598,22 @@ def write_bronze(one: RawObject, lake: str) -> RawObject:
         if lines != one.accepted + one.rejected:
             raise RuntimeError(f"{one.uri}: of {lines} lines, {one.accepted} + {one.rejected} are in bronze.")
         for table, file in zip(BRONZE, files, strict=True):
-            if one.file(table) in one.files:
+            if (own := one.files_in(table)[part]) in one.files:
                 file.seek(0)
-                s3.put_object(Bucket=lake, Key=one.file(table), Body=file)
+                s3.put_object(Bucket=lake, Key=own, Body=file)
     for hour in sorted(hours):
         moment = datetime.fromtimestamp(hour * 3600, UTC)
         one.days.setdefault(str(moment.date()), []).append(moment.hour)
     return one
 
 
-def judged_batches(file: Any, uri: str) -> Iterator[tuple[list[Any], list[Any], list[int]]]:
-    """An object's lines -> some ten thousand at a time, the rows of both tables, and the events' seconds."""
+Judged = tuple[list[Any], list[Any], list[int]]
+
+
+def judged_batches(lines: Iterable[bytes | None], uri: str) -> Iterator[Judged]:
+    """Lines of an object -> some ten thousand at a time, the rows of both tables, and the events' seconds."""
     accepted, rejected, seconds, size = list[Any](), list[Any](), list[int](), 0
-    for line in lines_of(file):
+    for line in lines:
         verdict = "corrupt_file" if line is None else judge(line)
         if isinstance(verdict, str):
             rejected.append((line if line is None else line.decode(errors="replace"), verdict, uri))
@@ -630,9 +662,14 @@ def write_index(lake: Bucket, held: dict[str, RawObject], new: Iterable[str]) ->
 
 def take_in(lake: Bucket, work: Work, objects: dict[str, RawObject]) -> None:
     """Bring these objects, which the note names, to bronze. Raises RuntimeError if one is not there then."""
+    if len(objects) > FEW_OBJECTS:
+        objects = {uri: replace(one, parts=1) for uri, one in objects.items()}
     rows = judged_objects(lake.spark, list(objects.values()), lake.name).collect()
-    outcomes = {one.uri: one for one in (RawObject(**json.loads(row.outcome)) for row in rows)}
-    if lost := objects.keys() - outcomes.keys():
+    parts, outcomes = Counter[str](), dict[str, RawObject]()
+    for part in (RawObject(**json.loads(row.outcome)) for row in rows):
+        parts[part.uri] += 1
+        outcomes[part.uri] = part.joined_with(outcomes[part.uri]) if part.uri in outcomes else part
+    if lost := [uri for uri, one in objects.items() if parts[uri] != one.parts]:
         raise RuntimeError(f"Nothing became of {min(lost)}. The bookmark stays: start the job again.")
     work.objects |= outcomes
     before = [work.held[uri] for uri in outcomes if uri in work.held]
@@ -696,11 +733,11 @@ def append_new_events(lake: Bucket, work: Work) -> dict[str, Any]:
     copies = cleaned(lake.events(work.objects.values())).where(~is_of(work.days))
     hours = {(day, hour) for one in work.objects.values() for day in one.days for hour in one.days[day]}
     folders = [f"{EVENTS_CLEANED.day(day)}/hour={hour:02d}" for day, hour in hours if day not in work.days]
-    silver = lake.rows(EVENTS_CLEANED, lake.files(folders))
-    # Most events are later than any in silver. Of the others, by time alone first: it leaves few to compare.
-    newest = silver.groupBy("event_date").agg(F.max("event_timestamp").alias("newest"))
-    late = copies.join(F.broadcast(newest), "event_date").where("event_timestamp <= newest")
-    near = silver.join(work.broadcast_if_few(late.select("event_timestamp")), "event_timestamp", "left_semi")
+    files = lake.files(folders)
+    near = lake.rows(EVENTS_CLEANED, files)
+    if files:  # Few are of a moment that silver has, too: by time alone first, it leaves few to compare.
+        moments = work.broadcast_if_few(copies.select("event_timestamp"))
+        near = near.join(moments, "event_timestamp", "left_semi")
     is_new = F.col("held").isNull()
     is_conflict = ~is_new & ~F.struct(*PAYLOAD).eqNullSafe(F.col("held"))
     days = F.collect_set(F.when(is_conflict, F.col("event_date").cast("string")))
@@ -992,7 +1029,7 @@ def find_work(lake: Bucket, listed: dict[str, RawObject], compact_days: int) -> 
             days.add(day)
     # Of what a killed run left half done, before the note that names it is replaced.
     half_done = [one for uri, one in left.items() if uri in objects or uri not in held]
-    lake.delete(one.file(table) for one in half_done for table in BRONZE)
+    lake.delete(one.prefix(table) for one in half_done for table in BRONZE)
     work = Work(run, objects, days, held, "run" in noted)
     if objects or days or left:
         work.note(lake)
@@ -1140,7 +1177,9 @@ def main() -> None:
     minutes = number(arguments, "WATCH_MINUTES", LONGEST_RUN_MINUTES, LONGEST_RUN_MINUTES, whole)
     if "WATCH_MINUTES" in given and not seconds:
         raise ValueError(f"--WATCH_MINUTES {minutes:g} needs --WATCH_SECONDS: how often to look.")
-    glue_context = GlueContext(SparkContext.getOrCreate())
+    # A round is a hundred plans: what is compiled for one is kept for the next. A context has it as it began.
+    keep_code = SparkConf().set("spark.sql.codegen.cache.maxEntries", "1000")
+    glue_context = GlueContext(SparkContext.getOrCreate(keep_code))
     job = Job(glue_context)
     job.init(arguments["JOB_NAME"], arguments)
     buckets = arguments["SOURCE_BUCKET"], arguments["ANALYTICS_BUCKET"]
