@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from unittest import mock
 
@@ -23,7 +24,7 @@ from hypothesis.internal.conjecture.engine import ConjectureRunner
 
 from glue_scripts import capstone_etl as etl
 from tests import oracle, strategies
-from tests.etl.workbench import Workbench
+from tests.etl.workbench import Workbench, in_parts
 
 HISTORIES = int(os.environ.get("ETL_EXAMPLES", "38"))
 YEARS = range(2020, 2040)
@@ -40,17 +41,20 @@ SHORT_HISTORY = {"max_size": 3, "max_groups": 2}
 class Run:
     """Objects that are uploaded, then a run: perhaps of a reset bookmark, perhaps killed on its way.
 
-    Or a run that watches, while they are uploaded one by one.
+    Or a run that watches, while they are uploaded one by one. Or one that judges them in parts, as if they
+    were large.
     """
 
     objects: dict[str, bytes]
     is_reset: bool
     requests: int | None
     is_watching: bool = False
+    is_in_parts: bool = False
 
     def __str__(self) -> str:
         disturbances = ["after a bookmark reset"] if self.is_reset else []
         disturbances += ["watching"] if self.is_watching else []
+        disturbances += ["in parts"] if self.is_in_parts else []
         if self.requests is not None:
             disturbances.append(f"killed after {self.requests} requests")
         objects = [
@@ -90,6 +94,7 @@ def lakes(draw: st.DrawFn, years: st.SearchStrategy[list[int]], size: Mapping[st
             is_reset=draw(st.integers(0, 9)) == 9,
             requests=None if is_calm or draw(st.integers(0, 2)) == 2 else draw(requests),
             is_watching=draw(st.integers(0, 2)) > 0,
+            is_in_parts=draw(st.booleans()),
         )
         for parts in zip(*told.values(), strict=True)
     ]
@@ -158,7 +163,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     told = [
         f"{len(counts.histories):,} different histories in {counts['lakes']:,} lakes;",
         f"{counts['runs']:,} runs, {counts['killed']:,} killed, {counts['reset']:,} after a bookmark reset, "
-        f"{counts['watching']:,} that watched;",
+        f"{counts['watching']:,} that watched, {counts['parts']:,} that judged objects in parts;",
         f"{counts['objects']:,} objects, {counts['redelivered']:,} of them delivered again under their key;",
         f"days of gold {counts['added to']:,} times added to, {counts['renewed']:,} times computed anew;",
         f"{counts['lines']:,} lines: {counts['lost']:,} lost, {counts['doubled']:,} counted twice;",
@@ -211,14 +216,16 @@ def assert_ends_as_computed(workbench: Workbench, tally: Tally, lake: Lake) -> N
             runs=1,
             reset=run.is_reset,
             watching=run.is_watching,
+            parts=run.is_in_parts,
             objects=len(run.objects),
             redelivered=len(final.keys() & run.objects.keys()),
         )
         final |= run.objects
-        if run.requests is not None and workbench.run_in_the_dark_after(run.requests, deliveries):
-            tally.update(killed=1)
-            continue
-        summary = workbench.run() if deliveries is None else workbench.watch(deliveries)
+        with in_parts() if run.is_in_parts else nullcontext():
+            if run.requests is not None and workbench.run_in_the_dark_after(run.requests, deliveries):
+                tally.update(killed=1)
+                continue
+            summary = workbench.run() if deliveries is None else workbench.watch(deliveries)
         days = summary.get("silver", {"days_appended": [], "days_rebuilt": []})
         tally.update({"added to": len(days["days_appended"]), "renewed": len(days["days_rebuilt"])})
         count_lines(workbench, tally, final)

@@ -11,6 +11,7 @@ import re
 import threading
 import zlib
 from collections import Counter
+from contextlib import nullcontext
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from glue_scripts import capstone_etl as etl
 from tests import oracle
 from tests.etl.events import PURCHASE, SEARCH, VIEW, line, packed, uri
 from tests.etl.s3 import MUTATING, Store
-from tests.etl.workbench import ALL_TABLES, LAKE, RAW, State, Workbench, rows_of_table
+from tests.etl.workbench import ALL_TABLES, LAKE, RAW, State, Workbench, in_parts, rows_of_table
 
 Objects = dict[str, bytes]
 
@@ -127,6 +128,43 @@ def test_an_object_gives_what_can_be_read_of_it_whatever_its_name_and_its_damage
     assert Counter(row[2] for row in rejected if row[:2] == (None, "corrupt_file")) == +corrupt
     workbench.assert_holds(objects)
     assert workbench.run()["bronze"]["files"] == 0
+
+
+def test_a_large_object_gives_in_parts_what_it_gives_as_a_whole(workbench: Workbench) -> None:
+    objects = {
+        uri("2025-11-18T14:25"): packed(*TWO_HUNDRED, *TWO_HUNDRED[:9], b"broken"),
+        uri("2025-11-18T14:30"): broken_in_the_middle(),
+        uri("2025-11-18T14:35"): packed(line()),  # Two of three parts have no line.
+        uri("2025-11-18T14:40"): packed(b"broken"),
+    }
+    workbench.upload(objects)
+    with in_parts():
+        workbench.run()
+    workbench.assert_holds(objects)
+    assert lines_kept(workbench) == lines_delivered(objects)
+    files = [key for key in files_of_lake(workbench) if key.startswith("bronze/events")]
+    assert all(re.search(r"/[0-9a-f]{16}-[012]\.parquet$", key) for key in files), files
+    assert len(files) == 3 * 2 * len(objects)
+    workbench.forget_bookmark()
+    workbench.run()
+    workbench.assert_holds(objects)
+    files = [key for key in files_of_lake(workbench) if key.startswith("bronze/events")]
+    assert not [key for key in files if "-" in Path(key).name], files
+
+
+def test_a_part_that_is_lost_fails_its_run_by_name_and_is_made_good(workbench: Workbench) -> None:
+    objects = {uri("2025-11-18T14:25"): packed(*TWO_HUNDRED)}
+    workbench.upload(objects)
+    original = etl.judged_objects
+
+    def losing(*arguments: Any) -> DataFrame:
+        return original(*arguments).limit(2)
+
+    with in_parts():
+        with mock.patch.object(etl, "judged_objects", losing), pytest.raises(RuntimeError, match="142500"):
+            workbench.run()
+        workbench.run()
+    workbench.assert_holds(objects)
 
 
 def test_a_truncated_object_keeps_its_lines_when_a_later_run_meets_another(workbench: Workbench) -> None:
@@ -369,6 +407,11 @@ def test_a_run_killed_between_any_two_requests_is_made_good_by_the_next(
     workbench: Workbench, after_first_run: State, kind: str
 ) -> None:
     """At some of all requests, and before and after each that tells what was done, or answers."""
+    with in_parts() if kind == "redelivering" else nullcontext():
+        kill_and_repeat(workbench, after_first_run, kind)
+
+
+def kill_and_repeat(workbench: Workbench, after_first_run: State, kind: str) -> None:
     workbench.put_back(after_first_run)
     workbench.upload(SECONDS[kind])
     uploaded = workbench.state()

@@ -41,6 +41,13 @@ class State:
     bookmark: bytes | None
 
 
+@contextlib.contextmanager
+def in_parts() -> Iterator[None]:
+    """Every object is large, and judged in parts by several tasks, unless there are many of them."""
+    with mock.patch.multiple(etl, PART_BYTES=10, MOST_PARTS=3, FEW_OBJECTS=20):
+        yield
+
+
 class Workbench:
     """A raw bucket, an analytics bucket and a bookmark, all empty at first."""
 
