@@ -1,31 +1,21 @@
-"""Splits a run of the job into phases, from what its logs say.
-
-A layer ends when its summary line appears. Before bronze, Glue's reader has ended where the first statement
-begins that writes, or runs Python, as the job's bronze does; within gold, cube and visitors have ended with
-the last statement that writes one of them. Where the job does two of these in one statement, they cannot be
-told apart, and the first is left out.
-"""
+"""Splits a run of the job into phases, from what its logs say: a layer ends when its summary line appears."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from itertools import pairwise
 
-from benchmarks.harness import LogLine, Run
-from benchmarks.spark_events import Statement
+from benchmarks.harness import Run
 
-LAYERS = ("bronze", "silver", "gold")
-IN_ORDER = ("spark_start", "reader", "bronze", "silver", "cube", "gold", "shutdown")
+IN_ORDER = ("spark_start", "bronze", "silver", "gold", "shutdown")
 """The phases that add up to the whole run."""
 
 WHAT = {
     "spark_start": "from start_job_run to the first statement: JVM, Python, Spark's context, listing",
-    "reader": "Glue's reader: which objects are new for the bookmark",
-    "bronze": "reading and judging the lines, writing events and rejected lines, counting",
+    "bronze": "reading and judging the lines, writing events and rejected lines; meanwhile Glue's reader",
     "silver": "cleaning, removing copies, comparing with silver's hours, writing",
-    "cube": "the run's part of cube and visitors",
-    "gold": "the five gold tables",
+    "gold": "cube, visitors, and the five gold tables",
     "shutdown": "committing the bookmark, ending Spark",
 }
 EFFORT = {
@@ -34,28 +24,19 @@ EFFORT = {
     "compiling": "of Java's compiler, the sum of its threads",
     "collecting": "for which the garbage collector stopped all else",
 }
+_LAYER = '{"layer": '
 _EFFORT = re.compile(
     r"Spark's JVM used ([0-9.]+) s of CPU; it spent ([0-9.]+) s on compiling code and ([0-9.]+) s on"
 )
 
 
 def phases(run: Run) -> dict[str, float]:
-    """Seconds of each phase that can be told apart. The run must have an event log and new files."""
+    """Seconds of each phase; a script that tells of no layers has two. The run must have an event log."""
     assert run.events is not None, "the run was not observed"
-    statements = run.events.statements
-    times = {"spark_start": statements[0].began}
-    writing = [statement.began for statement in statements if statement.writes or statement.runs_python]
-    if writing and writing[0] > statements[0].began:
-        times["reader"] = writing[0]
-    layers = _layer_ends(run.output)
-    cube = _cube_end(statements)
-    for layer in LAYERS:
-        if layer == "gold" and cube is not None and "gold" in layers and cube < layers["gold"]:
-            times["cube"] = cube
-        if layer in layers:
-            times[layer] = layers[layer]
-    times["shutdown"] = run.began + run.seconds
-    return _differences(run.began, times)
+    ends = {json.loads(line.text)["layer"]: line.time for line in run.output if line.text.startswith(_LAYER)}
+    ends = {"spark_start": run.events.began, **ends, "shutdown": run.began + run.seconds}
+    times = pairwise([run.began, *ends.values()])
+    return {name: end - start for name, (start, end) in zip(ends, times, strict=True)}
 
 
 def effort(run: Run) -> dict[str, float]:
@@ -68,26 +49,3 @@ def effort(run: Run) -> dict[str, float]:
         "compiling": compiling,
         "collecting": collecting,
     }
-
-
-def _differences(began: float, times: dict[str, float]) -> dict[str, float]:
-    """The time from each mark to the next; a mark that lies before an earlier one takes no time."""
-    seconds = {}
-    for name, moment in times.items():
-        seconds[name] = max(moment - began, 0.0)
-        began = max(moment, began)
-    return seconds
-
-
-def _layer_ends(output: Iterable[LogLine]) -> dict[str, float]:
-    ends = {}
-    for line in output:
-        if line.text.startswith('{"layer": '):
-            ends[json.loads(line.text)["layer"]] = line.time
-    return ends
-
-
-def _cube_end(statements: Iterable[Statement]) -> float | None:
-    """When cube and visitors were there. (The tables after them are no statements that write.)"""
-    ends = [one.ended for one in statements if one.writes and "/gold/" in one.writes]
-    return max(ends, default=None)
