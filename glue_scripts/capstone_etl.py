@@ -291,6 +291,7 @@ def blocks_of(file: Any) -> Iterator[bytes | None]:
 
 THREADS = 16
 SMALL_BYTES, BYTES_OF_AN_EVENT = 2**20, 50  # of a file that is got as a whole; of its rows, roughly
+PACKED: dict[str, Any] = {"compression": "zstd", "compression_level": 9}
 MOST_SMALL_FILES = 50  # of the visitors of a day
 
 
@@ -356,7 +357,7 @@ class Bucket:
                     for one in batch["folder"].unique().to_pylist():
                         if one not in writers:
                             content = files.enter_context(TemporaryFile())
-                            writers[one] = pq.ParquetWriter(content, columns, compression="zstd")
+                            writers[one] = pq.ParquetWriter(content, columns, **PACKED)
                         writers[one].write_table(
                             batch.filter(pc.field("folder") == one).select(columns.names).cast(columns)
                         )
@@ -441,6 +442,7 @@ def side_by_side(function: Callable[[Any], Any], items: Iterable[Any]) -> list[A
 # --- Raw: which objects there are, and which of them are new ------------------------------------------------
 
 PART_BYTES, MOST_PARTS = 8 * 2**20, 4  # of a raw object that several tasks judge
+BLOCK_LINES = 10_000  # that follow each other in a part: neighbours are alike, and pack well
 FEW_OBJECTS = 8  # More keep all workers busy without.
 WHOLE_LISTING_SECONDS = 900  # While watching, rounds between list the folders of today and yesterday only.
 
@@ -559,7 +561,7 @@ def handed_over(glue_context: GlueContext, raw: Bucket) -> set[str]:
 
 # --- Bronze: every line accepted as delivered, or rejected with a reason ------------------------------------
 
-BATCH_BYTES, BYTES_OF_A_LINE = 64 * 2**20, 1_000
+BATCH_BYTES, BYTES_OF_A_LINE = 128 * 2**20, 1_000
 
 
 def judged_objects(spark: SparkSession, objects: list[RawObject], lake: str) -> DataFrame:
@@ -570,25 +572,26 @@ def judged_objects(spark: SparkSession, objects: list[RawObject], lake: str) -> 
         gc.disable()  # It looks at all rows again and again, and there are no cycles.
         for batch in batches:
             in_hand = [parts[number] for number in batch["id"].to_pylist()]
-            done = [write_bronze(one, part, lake) for one, part in in_hand]
+            done = [write_bronze(one, part, BLOCK_LINES, lake) for one, part in in_hand]
             yield pa.record_batch([[json.dumps(vars(one)) for one in done]], ["outcome"])
 
     return spark.range(0, len(parts), 1, len(parts)).mapInArrow(bring, "outcome string")
 
 
-def write_bronze(one: RawObject, part: int, lake: str) -> RawObject:
+def write_bronze(one: RawObject, part: int, block: int, lake: str) -> RawObject:
     """Judge a part of an object's lines in a stream, then put its two files in place, each by one PUT.
 
-    A part is every second line, say. Raises RuntimeError unless every line of it is in one of the files.
+    A part is every second block of lines, say. Raises RuntimeError unless all of them are in the files.
     """
     s3, (bucket, key) = s3_client(), one.uri.removeprefix("s3://").split("/", 1)
     lines, hours, columns = 0, set[int](), [to_arrow_schema(table.columns) for table in BRONZE]
     with TemporaryFile() as accepted, TemporaryFile() as rejected:
         files = (accepted, rejected)
-        writers = [pq.ParquetWriter(*pair, compression="zstd") for pair in zip(files, columns, strict=True)]
+        writers = [pq.ParquetWriter(*pair, **PACKED) for pair in zip(files, columns, strict=True)]
         with writers[0], writers[1]:
-            every_line = lines_of(s3.get_object(Bucket=bucket, Key=key)["Body"])
-            for *rows, seconds in judged_batches(islice(every_line, part, None, one.parts), one.uri):
+            numbered = enumerate(lines_of(s3.get_object(Bucket=bucket, Key=key)["Body"]))
+            own_lines = (line for number, line in numbered if number // block % one.parts == part)
+            for *rows, seconds in judged_batches(own_lines, one.uri):
                 for writer, of_table in zip(writers, rows, strict=True):
                     writer.write_table(arrow_table(of_table, writer.schema))
                 hours.update(second // 3600 for second in seconds)
@@ -942,7 +945,7 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         if before[name] and "event_date" in columns.names:
             kept = pq.read_table(BytesIO(before[name]), filters=is_kept, schema=columns)
             content = pa.concat_tables([kept, content])
-        pq.write_table(content, file, compression="zstd")
+        pq.write_table(content, file, **PACKED)
         lake.write(gold_key(name), file.getvalue())
 
     def write_all_from(**sources: DataFrame) -> None:

@@ -44,7 +44,7 @@ class State:
 @contextlib.contextmanager
 def in_parts() -> Iterator[None]:
     """Every object is large, and judged in parts by several tasks, unless there are many of them."""
-    with mock.patch.multiple(etl, PART_BYTES=10, MOST_PARTS=3, FEW_OBJECTS=20):
+    with mock.patch.multiple(etl, PART_BYTES=10, MOST_PARTS=3, BLOCK_LINES=2, FEW_OBJECTS=20):
         yield
 
 
