@@ -31,8 +31,8 @@ _EFFORT = re.compile(
 
 
 def phases(run: Run) -> dict[str, float]:
-    """Seconds of each phase; a script that tells of no layers has two. The run must have an event log."""
-    assert run.events is not None, "the run was not observed"
+    """Seconds of each phase; a script that tells of no layers has two. The run must have an event log and new files."""
+    assert run.events is not None and run.events.began is not None, "the run was not observed"
     ends = {json.loads(line.text)["layer"]: line.time for line in run.output if line.text.startswith(_LAYER)}
     ends = {"spark_start": run.events.began, **ends, "shutdown": run.began + run.seconds}
     times = pairwise([run.began, *ends.values()])

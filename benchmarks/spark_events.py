@@ -13,9 +13,9 @@ _SQL_START = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"
 
 @dataclass(frozen=True)
 class Observation:
-    """One run as Spark saw it, from its first statement on (seconds since 1970)."""
+    """One run as Spark saw it. `began`: its first statement, seconds since 1970, None if it had none."""
 
-    began: float
+    began: float | None
     jobs: int
     tasks: int
     task_cpu_seconds: float
@@ -37,7 +37,7 @@ def read_observation(folder: Path) -> Observation:
     tasks = [event["Task Metrics"] for event in events if event["Event"] == "SparkListenerTaskEnd"]
     nanoseconds = sum(task["Executor CPU Time"] + task["Executor Deserialize CPU Time"] for task in tasks)
     return Observation(
-        began=min(event["time"] for event in events if event["Event"] == _SQL_START) / 1000,
+        began=min((event["time"] / 1000 for event in events if event["Event"] == _SQL_START), default=None),
         jobs=sum(event["Event"] == "SparkListenerJobStart" for event in events),
         tasks=len(tasks),
         task_cpu_seconds=nanoseconds / 1e9,
