@@ -31,7 +31,7 @@ _EFFORT = re.compile(
 
 
 def phases(run: Run) -> dict[str, float]:
-    """Seconds of each phase; a script that tells of no layers has two. The run must have an event log and new files."""
+    """Seconds of each phase; a script that tells of no layers has two. The run must have read new files."""
     assert run.events is not None and run.events.began is not None, "the run was not observed"
     ends = {json.loads(line.text)["layer"]: line.time for line in run.output if line.text.startswith(_LAYER)}
     ends = {"spark_start": run.events.began, **ends, "shutdown": run.began + run.seconds}
