@@ -4,7 +4,7 @@ Runs unchanged as an AWS Glue 5.1 job (Spark 3.5.6, Python 3.11) and on a laptop
 run over all raw objects ever delivered would have left it, whatever the order of the runs and wherever an
 earlier run was killed. S3 has neither transactions nor renames, so:
 
-- a raw object owns its files in each table of bronze, and a run owns folders in silver and the cube,
+- a raw object owns its files in each table of bronze, and a run owns folders in silver and the visitors,
   `<partition>/run=<id>/`: written again, they are the same;
 - what a run has in hand stands in a small note from its first change to its last, and after a killed run the
   next takes all of it in again, under the same names;
@@ -667,6 +667,9 @@ def take_in(lake: Bucket, work: Work, objects: dict[str, RawObject]) -> None:
     """Bring these objects, which the note names, to bronze. Raises RuntimeError if one is not there then."""
     if len(objects) > FEW_OBJECTS:
         objects = {uri: replace(one, parts=1) for uri, one in objects.items()}
+    for uri, one in objects.items():  # Written again, its files are the same, by name as well.
+        if uri in work.held and work.held[uri].version == one.version:
+            one.parts = work.held[uri].parts
     rows = judged_objects(lake.spark, list(objects.values()), lake.name).collect()
     parts, outcomes = Counter[str](), dict[str, RawObject]()
     for part in (RawObject(**json.loads(row.outcome)) for row in rows):

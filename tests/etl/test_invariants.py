@@ -153,6 +153,23 @@ def test_a_large_object_gives_in_parts_what_it_gives_as_a_whole(workbench: Workb
     assert not [key for key in files if "-" in Path(key).name], files
 
 
+def test_an_object_that_is_taken_in_again_has_the_files_that_it_had(workbench: Workbench) -> None:
+    """Else a run that is killed meanwhile could leave both, with nobody to tell them apart."""
+    objects = {uri("2025-11-18T14:25"): packed(*TWO_HUNDRED), uri("2025-11-18T14:30"): packed(line(VIEW))}
+
+    def bronze() -> set[str]:
+        return {key for key in files_of_lake(workbench) if key.startswith("bronze/events")}
+
+    workbench.upload(objects)
+    with in_parts():
+        workbench.run()
+    before = bronze()
+    workbench.forget_bookmark()
+    assert workbench.run()["bronze"]["files"] == len(objects)
+    assert bronze() == before
+    workbench.assert_holds(objects)
+
+
 def test_a_part_that_is_lost_fails_its_run_by_name_and_is_made_good(workbench: Workbench) -> None:
     objects = {uri("2025-11-18T14:25"): packed(*TWO_HUNDRED)}
     workbench.upload(objects)
