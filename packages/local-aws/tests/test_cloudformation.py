@@ -230,6 +230,32 @@ def test_a_stack_that_rolled_back_can_be_created_again_once_it_is_deleted(
     assert stack.delete() == "DELETE_COMPLETE"
 
 
+def test_the_name_of_a_change_set_is_free_once_it_was_executed_and_not_before(aws: LocalAws) -> None:
+    cloudformation = aws.client("cloudformation")
+
+    def create(kind: str, versioning: str) -> None:
+        bucket = {"Type": "AWS::S3::Bucket", "Properties": {"VersioningConfiguration": {"Status": versioning}}}
+        cloudformation.create_change_set(
+            StackName="named-by-the-second",
+            ChangeSetName="deploy-1795789767",
+            ChangeSetType=kind,
+            TemplateBody=json.dumps({"Resources": {"Bucket": bucket}}),
+        )
+
+    create("CREATE", "Enabled")
+    with pytest.raises(ClientError, match="deploy-1795789767.* already exists"):
+        create("CREATE", "Suspended")
+    cloudformation.execute_change_set(StackName="named-by-the-second", ChangeSetName="deploy-1795789767")
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName="named-by-the-second", WaiterConfig={"Delay": 1}
+    )
+
+    create("UPDATE", "Suspended")
+
+    (change_set,) = cloudformation.list_change_sets(StackName="named-by-the-second")["Summaries"]
+    assert change_set["ExecutionStatus"] == "AVAILABLE"
+
+
 SLOW = """
 import time
 

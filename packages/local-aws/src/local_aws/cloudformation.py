@@ -80,6 +80,8 @@ def install() -> None:
     for action, names_new_stack in (("CreateStack", _always), ("CreateChangeSet", _is_of_type_create)):
         original = handlers._ACTION_HANDLERS[action]
         handlers._ACTION_HANDLERS[action] = _refusing_rolled_back(original, names_new_stack)
+    create_change_set = handlers._ACTION_HANDLERS["CreateChangeSet"]
+    handlers._ACTION_HANDLERS["CreateChangeSet"] = _forgetting_the_executed(create_change_set)
     at_work: dict[str, asyncio.Event] = {}
     handlers._deploy_stack_async = changesets._deploy_stack_async = _telling_its_end(
         stacks._deploy_stack_async, at_work
@@ -124,6 +126,25 @@ def _refusing_rolled_back(
             message = f"Stack [{name}] already exists. It was rolled back: delete it, then create it again."
             return handlers._error("AlreadyExistsException", message)
         return action(parameters)
+
+    return wrapped
+
+
+def _forgetting_the_executed(create: Callable[[Properties], Answer]) -> Callable[[Properties], Answer]:
+    """CreateChangeSet, to which the name of a change set that was executed is free again, as on AWS.
+
+    Seen on AWS in elias5000/clouds-aws#9. `aws cloudformation deploy` names its change sets by the second,
+    and here a deployment may end within the second in which it began.
+    """
+
+    def wrapped(parameters: Properties) -> Answer:
+        change_sets = cloudformation._change_sets
+        for id, change_set in list(change_sets.items()):
+            if change_set["ExecutionStatus"] == "EXECUTE_COMPLETE" and all(
+                change_set[name] == handlers._p(parameters, name) for name in ("StackName", "ChangeSetName")
+            ):
+                del change_sets[id]
+        return create(parameters)
 
     return wrapped
 
