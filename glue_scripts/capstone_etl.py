@@ -392,7 +392,8 @@ class Bucket:
             def get(number: int) -> pa.Table:
                 body = s3.get_object(Bucket=bucket, Key=keys[number])["Body"].read()
                 folders = dict(re.findall(r"(\w+)=([^/]+)/", keys[number]))
-                rows = pq.read_table(BytesIO(body), partitioning=None)
+                own = [name for name in schema.names if name not in folders]
+                rows = pq.read_table(BytesIO(body), partitioning=None, columns=own)
                 for name in schema.names:
                     if name in folders:
                         rows = rows.append_column(name, pa.repeat(folders[name], len(rows)))
@@ -741,9 +742,10 @@ def append_new_events(lake: Bucket, work: Work) -> dict[str, Any]:
     folders = [f"{EVENTS_CLEANED.day(day)}/hour={hour:02d}" for day, hour in hours if day not in work.days]
     files = lake.files(folders)
     near = lake.rows(EVENTS_CLEANED, files)
-    if files:  # Few are of a moment that silver has, too: by time alone first, it leaves few to compare.
-        moments = work.broadcast_if_few(copies.select("event_timestamp"))
-        near = near.join(moments, "event_timestamp", "left_semi")
+    if files:  # Few are of a moment that silver has, too. As a number, of so few values, it is found fast.
+        moment = F.expr("unix_millis(event_timestamp) div 10").alias("moment")
+        moments = work.broadcast_if_few(copies.select(moment))
+        near = near.select("*", moment).join(moments, "moment", "left_semi")
     is_new = F.col("held").isNull()
     is_conflict = ~is_new & ~F.struct(*PAYLOAD).eqNullSafe(F.col("held"))
     days = F.collect_set(F.when(is_conflict, F.col("event_date").cast("string")))
@@ -759,6 +761,8 @@ def append_new_events(lake: Bucket, work: Work) -> dict[str, Any]:
 
 
 def is_of(days: Iterable[str]) -> Column:
+    if not days:
+        return F.lit(False)  # To compare with none, Spark would parse each event's time once more.
     return F.col("event_date").isin([date.fromisoformat(day) for day in days])
 
 
@@ -812,7 +816,9 @@ def renew_visitors(lake: Bucket, work: Work, events: DataFrame, days: set[str], 
     lake.delete_these([key for key in visitors if own in key])
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns
     known = lake.rows_of_small(columns, [key for key in visitors if own not in key])  # Many: they pass by.
-    seen_again = known.join(work.broadcast_if_few(seen), columns.names, "left_semi").select(*columns.names)
+    number = F.xxhash64(*columns.names).alias("number")  # Found faster than texts; a few too many do no harm.
+    numbers = work.broadcast_if_few(seen.select(number))
+    seen_again = known.select("*", number).join(numbers, "number", "left_semi").select(*columns.names)
     new = seen.join(work.broadcast_if_few(seen_again), columns.names, "left_anti")
     lake.append(DAILY_VISITORS, new, run)
 
@@ -956,8 +962,9 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         # Planned here: other threads would not plan with this session's settings.
         side_by_side(write, [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()])
 
-    of_days = (EVENT_CUBE, DAILY_VISITORS)
-    cube, visitors = (lake.rows_of_small(one.columns, lake.files(map(one.day, days))) for one in of_days)
+    cube_files, visitor_files = (lake.files(map(one.day, days)) for one in (EVENT_CUBE, DAILY_VISITORS))
+    cube = lake.rows_of_small(EVENT_CUBE.columns, cube_files)
+    visitors = lake.rows_of_small(schema("event_date date, visitor_type string"), visitor_files)
     write_all_from(event_cube=cube.persist(), daily_visitors=visitors)
     counts = "gold.product_counts"
     write_all_from(product_counts=lake.rows_of_small(GOLD[counts][0].columns, [gold_key(counts)]))
@@ -966,7 +973,7 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
 # --- The run ------------------------------------------------------------------------------------------------
 
 NOTE = "_pending/run.json"
-PARTITION_EVENTS = 100_000  # of a shuffle's partition, however many workers there are at the start
+PARTITION_EVENTS = 300_000  # of a shuffle's partition, however many workers there are at the start
 MOST_BROADCAST = 20_000_000  # rows
 LONGEST_RUN_MINUTES = 7 * 24 * 60  # that Glue allows
 SETTINGS = {

@@ -234,7 +234,8 @@ def test_the_name_of_a_change_set_is_free_once_it_was_executed_and_not_before(aw
     cloudformation = aws.client("cloudformation")
 
     def create(kind: str, versioning: str) -> None:
-        bucket = {"Type": "AWS::S3::Bucket", "Properties": {"VersioningConfiguration": {"Status": versioning}}}
+        properties = {"VersioningConfiguration": {"Status": versioning}}
+        bucket = {"Type": "AWS::S3::Bucket", "Properties": properties}
         cloudformation.create_change_set(
             StackName="named-by-the-second",
             ChangeSetName="deploy-1795789767",
@@ -243,7 +244,7 @@ def test_the_name_of_a_change_set_is_free_once_it_was_executed_and_not_before(aw
         )
 
     create("CREATE", "Enabled")
-    with pytest.raises(ClientError, match="deploy-1795789767.* already exists"):
+    with pytest.raises(ClientError, match=r"deploy-1795789767.* already exists"):
         create("CREATE", "Suspended")
     cloudformation.execute_change_set(StackName="named-by-the-second", ChangeSetName="deploy-1795789767")
     cloudformation.get_waiter("stack_create_complete").wait(
