@@ -463,6 +463,7 @@ class RawObject:
     version: str  # another when something else was uploaded
     arrival: str  # UTC, as in 2025-11-18T14:25
     parts: int = 1  # each judged by a task
+    is_judged: bool = False
     accepted: int = 0
     rejected: int = 0
     newest: int = 0  # event, seconds since 1970
@@ -605,6 +606,7 @@ def write_bronze(one: RawObject, part: int, block: int, lake: str) -> RawObject:
             if (own := one.files_in(table)[part]) in one.files:
                 file.seek(0)
                 s3.put_object(Bucket=lake, Key=own, Body=file)
+    one.is_judged = True
     for hour in sorted(hours):
         moment = datetime.fromtimestamp(hour * 3600, UTC)
         one.days.setdefault(str(moment.date()), []).append(moment.hour)
@@ -655,9 +657,12 @@ def read_index(lake: Bucket, keys: Iterable[str]) -> dict[str, RawObject]:
     return {one.uri: one for one in (RawObject(**json.loads(line)) for line in lines)}
 
 
-def write_index(lake: Bucket, held: dict[str, RawObject], new: Iterable[str]) -> None:
-    """Write what bronze holds to those objects of the index that tell of the new raw objects."""
-    lines: dict[str, list[str]] = {index_key(uri): [] for uri in new}
+def put_in_index(lake: Bucket, held: dict[str, RawObject], objects: dict[str, RawObject]) -> None:
+    """Delete what bronze has of these objects besides, then let the index tell what it has now."""
+    stale = {key for uri in objects.keys() & held.keys() for key in held[uri].files}
+    lake.delete(stale.difference(*(one.files for one in objects.values())))
+    held |= objects
+    lines: dict[str, list[str]] = {index_key(uri): [] for uri in objects}
     for uri, one in held.items():
         if index_key(uri) in lines:
             lines[index_key(uri)].append(json.dumps(vars(one)) + "\n")
@@ -679,15 +684,11 @@ def take_in(lake: Bucket, work: Work, objects: dict[str, RawObject]) -> None:
     if lost := [uri for uri, one in objects.items() if parts[uri] != one.parts]:
         raise RuntimeError(f"Nothing became of {min(lost)}. The bookmark stays: start the job again.")
     work.objects |= outcomes
-    before = [work.held[uri] for uri in outcomes if uri in work.held]
-    for old in before:
-        if old.version != outcomes[old.uri].version:
-            work.days |= old.days.keys() | outcomes[old.uri].days.keys()
+    for uri, one in outcomes.items():
+        if uri in work.held and work.held[uri].version != one.version:
+            work.days |= work.held[uri].days.keys() | one.days.keys()
     work.note(lake)
-    stale = {key for old in before for key in old.files}
-    lake.delete(stale.difference(*(one.files for one in outcomes.values())))
-    work.held |= outcomes
-    write_index(lake, work.held, outcomes)
+    put_in_index(lake, work.held, outcomes)
 
 
 # --- Silver: typed, standardised, one row an event ----------------------------------------------------------
@@ -1020,8 +1021,8 @@ class Work:
 def find_work(lake: Bucket, listed: dict[str, RawObject], compact_days: int) -> Work:
     """Of the raw objects, what bronze lacks or has otherwise, and what a killed run had in hand.
 
-    Of objects of the killed run that have expired meanwhile, bronze keeps what it has if that is whole, and
-    their days are computed anew.
+    What that one had brought to bronze as a whole stays, also of objects that have expired meanwhile, whose
+    days are computed anew.
     """
     noted = json.loads(lake.read(NOTE) or '{"objects": [], "days": []}')
     left = {one["uri"]: RawObject(**one) for one in noted["objects"]}
@@ -1032,6 +1033,7 @@ def find_work(lake: Bucket, listed: dict[str, RawObject], compact_days: int) -> 
             "compute all tables anew from the raw objects, delete bronze/, silver/, gold/, _pending/ and "
             "_staging/ of this bucket, reset the job bookmark, and start the job."
         )
+    put_in_index(lake, held, {uri: one for uri, one in left.items() if one.is_judged})
     new = {uri for uri, one in listed.items() if uri not in held or held[uri].version != one.version}
     objects = {uri: listed[uri] for uri in sorted(new | (listed.keys() & left.keys()))}
     run = noted.get("run") or uuid4().hex[:16]
@@ -1040,9 +1042,10 @@ def find_work(lake: Bucket, listed: dict[str, RawObject], compact_days: int) -> 
     for day in (str(today - timedelta(days=back + 1)) for back in range(compact_days)):
         if any(f"/run={REBUILT}/" not in key for key in lake.files([EVENTS_CLEANED.day(day)])):
             days.add(day)
-    # Of what a killed run left half done, before the note that names it is replaced.
-    half_done = [one for uri, one in left.items() if uri in objects or uri not in held]
-    lake.delete(one.prefix(table) for one in half_done for table in BRONZE)
+    # What it left half done goes before the note that names it is replaced.
+    written = side_by_side(lake.objects, (one.prefix(table) for one in left.values() for table in BRONZE))
+    named = {key for uri in left.keys() & held.keys() for key in held[uri].files}
+    lake.delete_these([one["Key"] for one in chain(*written) if one["Key"] not in named])
     work = Work(run, objects, days, held, "run" in noted)
     if objects or days or left:
         work.note(lake)

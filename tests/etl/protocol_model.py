@@ -28,13 +28,15 @@ RULES = {
     "counted anew": "what a killed run may have added to the cube is counted anew, with all other events",
     "joined noted": "a day stands in the note while its visitors' files are joined",
     "other visitors": "who is a visitor in another run's folder is none in this one's",
-    "half done": "what a killed run may have written to bronze is deleted, if it is not to stay",
+    "indexed": "what a killed run had brought to bronze as a whole is indexed, also if its raw object expired",
+    "half done": "what it may have written there besides is deleted",
     "stale": "what bronze had of an object under another arrival, or what it has none of now, is deleted",
-    "noted first": "it is deleted before another note takes the place of the one that names it",
+    "stale first": "as long as the index names it",
+    "noted first": "all this comes before another note takes the place of the one that names it",
     "note first": "the note is written before anything else is changed",
     "all of gold": "where one gold table is missing, all of them are computed from the whole cube",
 }
-REBUILT = "rebuilt"
+REBUILT, TABLES = "rebuilt", ("accepted", "rejected")
 
 Key = tuple[Any, ...]
 
@@ -69,6 +71,13 @@ class Raw(NamedTuple):
             "rejected": [self.version] if self.version % 2 else [],
         }
         return {name: rows for name, rows in files.items() if rows}
+
+    def keys_of(self, o: int) -> list[Key]:
+        return [("bronze", o, self.arrival, name) for name in self.files]
+
+
+NO_NOTE: tuple[str, dict[int, Raw], set[int], set[int]] = ("", {}, set(), set())
+"""The run, its objects, days to be rebuilt, and which of the objects bronze has as a whole."""
 
 
 class Store(dict[Key, Any]):
@@ -138,8 +147,26 @@ class World:
     ) -> set[int]:
         """A round; the last one asks the reader and moves the bookmark. Returns what it has taken in."""
         store, index = self.store, self.index
-        run, left, noted_days = store.get(("note",), ("", {}, set()))
+        run, left, noted_days, noted_whole = store.get(("note",), NO_NOTE)
         is_repeated = bool(run)
+
+        def put_in_index(objects: dict[int, Raw]) -> None:
+            before = {key for o in objects.keys() & index.keys() for key in index[o].keys_of(o)}
+            stale = before.difference(*(one.keys_of(o) for o, one in objects.items()))
+            if self.without == "stale first":
+                for o, one in objects.items():
+                    store.put(("index", o), one)
+            if self.without != "stale":
+                for key in stale:
+                    store.drop(key)
+            for o, one in objects.items():
+                store.put(("index", o), one)
+            index.update(objects)
+
+        if self.without == "noted first" and noted_whole:
+            store.put(("note",), (run, left, noted_days, set()))
+        if self.without != "indexed":
+            put_in_index({o: left[o] for o in noted_whole})
         new = {o for o, one in self.raw.items() if o not in index or index[o].version != one.version}
         handed = {o for o, one in self.raw.items() if self.bookmark.get(o) != one.version}
         days = set() if self.without == "days" else set(noted_days)
@@ -147,37 +174,32 @@ class World:
             new |= left.keys() & self.raw.keys()
             days |= {day for o in left.keys() & index.keys() - new for day in index[o].days}
         work = {o: self.raw[o] for o in sorted(new)}
+        whole = set[int]()  # in bronze
         days |= {day for day in compacted if any(key[2] != REBUILT for key, _ in store.below("silver", day))}
         if not run or self.without == "run":
             self.runs += 1
             run = str(self.runs)
 
         def note() -> None:
-            store.put(("note",), (run, dict(work), set(days)))
+            store.put(("note",), (run, dict(work), set(days), set(whole)))
 
         def take_in(objects: dict[int, Raw]) -> None:
             for o, one in objects.items():
-                for name, rows in one.files.items():
-                    store.put(("bronze", o, one.arrival, name), rows)
+                for key, rows in zip(one.keys_of(o), one.files.values(), strict=True):
+                    store.put(key, rows)
             for o in objects.keys() & index.keys():
                 if index[o].version != objects[o].version:
                     days.update(index[o].days | objects[o].days)
+            whole.update(objects)
             note()
-            if self.without != "stale":
-                for o in objects.keys() & index.keys():
-                    for name in index[o].files:
-                        if index[o].arrival != objects[o].arrival or name not in objects[o].files:
-                            store.drop(("bronze", o, index[o].arrival, name))
-            for o, one in objects.items():
-                store.put(("index", o), one)
+            put_in_index(objects)
 
         if self.without == "noted first":
             note()
         if self.without != "half done":
-            for o, one in left.items():
-                if o in work or o not in index:
-                    for name in ("accepted", "rejected"):
-                        store.drop(("bronze", o, one.arrival, name))
+            written = {("bronze", o, one.arrival, name) for o, one in left.items() for name in TABLES}
+            for key in written.difference(*(one.keys_of(o) for o, one in index.items())):
+                store.drop(key)
         if (work or days or left) and self.without != "note first":
             note()
         if work:
@@ -367,11 +389,8 @@ def tell(seed: int, without: str = "") -> int:
 
 
 def expire(world: World, chance: random.Random) -> None:
-    """Delete a raw object, but none that bronze had before and that a killed run was to take in again.
-
-    (What it had deleted of that one could not be brought back.)
-    """
-    index, (_, noted, _) = world.index, world.store.get(("note",), ("", {}, set()))
-    taken_in = {o for o, one in world.raw.items() if index.get(o) == one and o not in noted}
-    if expired := [*taken_in, *(world.raw.keys() - index.keys())]:
+    """Delete a raw object, but none of which a killed run may have put a part over another version."""
+    _, noted, _, whole = world.store.get(("note",), NO_NOTE)
+    over = {o for o, one in world.index.items() if o in noted and noted[o].arrival == one.arrival} - whole
+    if expired := sorted(world.raw.keys() - over):
         del world.raw[chance.choice(expired)]

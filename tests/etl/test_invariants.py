@@ -483,22 +483,26 @@ def test_a_run_killed_before_its_bookmark_is_committed_is_repeated_without_a_tra
     workbench.assert_holds(FIRST | SECONDS["correcting"])
 
 
+@pytest.mark.parametrize("kind", ["correcting", "redelivering", "vanishing"])
 def test_a_killed_run_is_made_good_although_its_raw_objects_have_expired(
-    workbench: Workbench, after_first_run: State
+    workbench: Workbench, after_first_run: State, kind: str
 ) -> None:
-    """As far as bronze has them: what it has in part is deleted."""
-    corrections = SECONDS["correcting"]
+    """What it had brought to bronze as a whole stays, what it had there in part goes."""
+    second = SECONDS.get(kind, {uri("2025-11-18T14:25"): packed()})
     workbench.put_back(after_first_run)
-    workbench.upload(corrections)
+    workbench.upload(second)
     uploaded = workbench.state()
-    of_a_run = changes(requests_of_a_run(workbench))
-    (indexed,) = (place for place, change in enumerate(of_a_run) if "/bronze/objects/" in change)
-    for number, expected in ((indexed, FIRST), (indexed + 1, FIRST | corrections)):
-        workbench.put_back(uploaded)
-        assert workbench.run_in_the_dark_after(number)
-        workbench.delete(corrections)
-        workbench.run()
-        workbench.assert_holds(expected)
+    with in_parts():  # Another version of an object has files of other names, then.
+        of_a_run = changes(requests_of_a_run(workbench))
+        _, noted, *_ = [place for place, change in enumerate(of_a_run) if "/_pending/" in change]
+        for number in (noted - 2, noted, noted + 1, noted + 3):
+            workbench.put_back(uploaded)
+            assert workbench.run_in_the_dark_after(number)
+            workbench.delete(second)
+            workbench.run()
+            expected = FIRST | second if number > noted else FIRST
+            workbench.assert_holds(expected)
+            assert lines_kept(workbench) == lines_delivered(expected)
 
 
 # --- 5. Exact -----------------------------------------------------------------------------------------------
