@@ -28,7 +28,7 @@ RULES = {
     "counted anew": "what a killed run may have added to the cube is counted anew, with all other events",
     "joined noted": "a day stands in the note while its visitors' files are joined",
     "other visitors": "who is a visitor in another run's folder is none in this one's",
-    "indexed": "what a killed run had brought to bronze as a whole is indexed, also if its raw object expired",
+    "indexed": "what a killed run had brought to bronze as a whole is indexed, though its raw object expired",
     "half done": "what it may have written there besides is deleted",
     "stale": "what bronze had of an object under another arrival, or what it has none of now, is deleted",
     "stale first": "as long as the index names it",
