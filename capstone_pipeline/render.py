@@ -39,8 +39,9 @@ font-size:12px;font-weight:600;color:#fff;background:#57606a}
 .cap .bar{height:10px;max-width:640px;border-radius:5px;overflow:hidden;
 background:var(--jp-border-color2,#d8dee4)}
 .cap .bar div{height:100%;border-radius:5px}
-.cap .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.8em;margin:.6em 0}
-.cap .card{border:1px solid var(--jp-border-color2,#d8dee4);border-radius:8px;padding:.6em .9em}
+.cap .cards{display:flex;flex-wrap:wrap;gap:.8em;margin:.6em 0}
+.cap .card{flex:1 1 150px;box-sizing:border-box;padding:.6em .9em;
+border:1px solid var(--jp-border-color2,#d8dee4);border-radius:8px}
 .cap .card b{display:block;font-size:1.5em;line-height:1.3;font-variant-numeric:tabular-nums}
 .cap .card small{opacity:.7;font-size:12px}
 .cap .filters{display:flex;flex-wrap:wrap;gap:.6em 1.2em;align-items:baseline}

@@ -161,9 +161,9 @@ def answers(names: list[str]) -> list[Answer]:
     funnel = pd.DataFrame({"product_id": names, "category": names, "views": numbers, "add_to_carts": 1})
     frames = {
         1: funnel.assign(purchases=1, view_to_purchase_conversion=Decimal("0.01")),
-        2: pd.DataFrame({"event_date": days, "event_hour": 1, "total_revenue": Decimal("1.50")}).assign(
-            transaction_count=2
-        ),
+        2: pd.DataFrame(
+            {"event_date": days, "event_hour": 1, "total_revenue": Decimal("98765432109.50")}
+        ).assign(transaction_count=2),
         3: pd.DataFrame({"rank": numbers, "product_id": names, "category": names, "view_count": numbers}),
         4: pd.DataFrame({"event_date": days, "category": names, "event_count": numbers}),
         5: pd.DataFrame({"event_date": days[:1], "unique_users": 3, "unique_sessions": 4}),
@@ -179,7 +179,7 @@ def test_an_empty_gold_has_no_figures() -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome found: see `make browser`")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_no_name_in_an_event_can_run_a_script_or_widen_the_page(width: int) -> None:
+def test_no_name_or_figure_can_run_a_script_or_widen_the_page(width: int) -> None:
     figures = replace(SHOWN, content=content_of(answers(list(AWKWARD_NAMES))), trouble=SCRIPT)
     wrong: list[str] = []
     with served(WATCHES, figures, title=SCRIPT) as live, sync_playwright() as playwright:
@@ -193,6 +193,8 @@ def test_no_name_in_an_event_can_run_a_script_or_widen_the_page(width: int) -> N
             details.click()
         assert page.evaluate("window.hit") is None
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        cards = "[...document.querySelectorAll('.card b')]"
+        assert page.evaluate(f"{cards}.filter(one => one.scrollWidth > one.clientWidth).length") == 0
         assert page.evaluate("[...document.images].filter(image => !image.naturalWidth).length") == 0
         assert page.locator("td", has_text="$a$ and $b$").count() >= 3
         assert page.locator("#figures.old").count() == 1
