@@ -817,9 +817,9 @@ def renew_visitors(lake: Bucket, work: Work, events: DataFrame, days: set[str], 
     lake.delete_these([key for key in visitors if own in key])
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns
     known = lake.rows_of_small(columns, [key for key in visitors if own not in key])  # Many: they pass by.
-    number = F.xxhash64(*columns.names).alias("number")  # Found faster than texts; a few too many do no harm.
-    numbers = work.broadcast_if_few(seen.select(number))
-    seen_again = known.select("*", number).join(numbers, "number", "left_semi").select(*columns.names)
+    hashed = F.xxhash64(*columns.names).alias("hash")  # Found faster than texts; a few too many do no harm.
+    hashes = work.broadcast_if_few(seen.select(hashed))
+    seen_again = known.select("*", hashed).join(hashes, "hash", "left_semi").select(*columns.names)
     new = seen.join(work.broadcast_if_few(seen_again), columns.names, "left_anti")
     lake.append(DAILY_VISITORS, new, run)
 

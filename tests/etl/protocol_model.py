@@ -163,8 +163,6 @@ class World:
                 store.put(("index", o), one)
             index.update(objects)
 
-        if self.without == "noted first" and noted_whole:
-            store.put(("note",), (run, left, noted_days, set()))
         if self.without != "indexed":
             put_in_index({o: left[o] for o in noted_whole})
         new = {o for o, one in self.raw.items() if o not in index or index[o].version != one.version}

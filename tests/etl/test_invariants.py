@@ -154,7 +154,7 @@ def test_a_large_object_gives_in_parts_what_it_gives_as_a_whole(workbench: Workb
 
 
 def test_an_object_that_is_taken_in_again_has_the_files_that_it_had(workbench: Workbench) -> None:
-    """Else a run that is killed meanwhile could leave both, with nobody to tell them apart."""
+    """Else who reads bronze meanwhile would find its rows twice."""
     objects = {uri("2025-11-18T14:25"): packed(*TWO_HUNDRED), uri("2025-11-18T14:30"): packed(line(VIEW))}
 
     def bronze() -> set[str]:

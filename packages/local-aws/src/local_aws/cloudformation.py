@@ -138,12 +138,10 @@ def _forgetting_the_executed(create: Callable[[Properties], Answer]) -> Callable
     """
 
     def wrapped(parameters: Properties) -> Answer:
-        change_sets = cloudformation._change_sets
-        for id, change_set in list(change_sets.items()):
-            if change_set["ExecutionStatus"] == "EXECUTE_COMPLETE" and all(
-                change_set[name] == handlers._p(parameters, name) for name in ("StackName", "ChangeSetName")
-            ):
-                del change_sets[id]
+        names = (handlers._p(parameters, name) for name in ("ChangeSetName", "StackName"))
+        id, change_set = changesets._find_change_set(*names)
+        if change_set and change_set["ExecutionStatus"] == "EXECUTE_COMPLETE":
+            del cloudformation._change_sets[id]
         return create(parameters)
 
     return wrapped
