@@ -4,8 +4,8 @@ Runs unchanged as an AWS Glue 5.1 job (Spark 3.5.6, Python 3.11) and on a laptop
 run over all raw objects ever delivered would have left it, whatever the order of the runs and wherever an
 earlier run was killed. S3 has neither transactions nor renames, so:
 
-- a raw object owns its files in each table of bronze, and a run owns folders in silver and the visitors,
-  `<partition>/run=<id>/`: written again, they are the same;
+- a version of a raw object owns its files in each table of bronze, and a run owns folders in silver and the
+  visitors, `<partition>/run=<id>/`: written again, they are the same;
 - what a run has in hand stands in a small note from its first change to its last, and after a killed run the
   next takes all of it in again, under the same names;
 - gold is computed from the cube, and each table is one object that one PUT replaces;
@@ -41,6 +41,7 @@ from time import monotonic, sleep, time
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
+from zipimport import zipimporter
 
 import boto3
 import pyarrow as pa
@@ -296,8 +297,11 @@ MOST_SMALL_FILES = 50  # of the visitors of a day
 
 
 def s3_client() -> Any:
+    """A client. A worker of Spark's, which does this in each task, then needs less time around them."""
     client = boto3.client("s3", config=Config(max_pool_connections=THREADS))
-    gc.freeze()  # A worker of Spark's looks for garbage after each task. What is loaded by now is none.
+    gc.freeze()  # It looks for garbage after each task. What is loaded by now is none.
+    # It has Python 3.11 read the contents of Spark's archives before each task (CPython issue 103200).
+    zipimporter.invalidate_caches = lambda self: None  # type: ignore[method-assign]
     return client
 
 
@@ -470,8 +474,8 @@ class RawObject:
     days: dict[str, list[int]] = field(default_factory=dict)  # of its events, as in 2025-11-18: their hours
 
     @property
-    def id(self) -> str:
-        return hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+    def id(self) -> str:  # Of each version: what is in hand leaves the files of the last one alone.
+        return hashlib.sha256(f"{self.uri} {self.version}".encode()).hexdigest()[:16]
 
     def prefix(self, table: Table) -> str:
         """What the keys of its own files in a table of bronze begin with."""
@@ -643,7 +647,7 @@ def arrow_table(rows: list[Any], columns: pa.Schema) -> pa.Table:
 
 # The index: which version of which raw object bronze holds, and of which hours its events are; an object of
 # JSON lines for each day of arrival that keys tell.
-INDEX = "bronze/objects/"
+INDEX = "bronze/versions/"
 
 
 def index_key(uri: str) -> str:

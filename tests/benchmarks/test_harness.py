@@ -239,7 +239,7 @@ def test_a_lake_that_is_laid_out_has_the_files_that_a_run_would_have_left(bench:
     for file in (model, other):
         pipeline.deliver(file)
         written.append(set(pipeline.run().written))
-        (key,) = pipeline.objects("bronze/objects/")
+        (key,) = pipeline.objects("bronze/versions/")
         index = s3.get_object(Bucket=pipeline.stack.analytics_bucket_name, Key=key)["Body"].read()
         lines = [json.loads(line) for line in index.splitlines()]
         entries += [line for line in lines if line["uri"].endswith(file.path.name)]
@@ -249,6 +249,7 @@ def test_a_lake_that_is_laid_out_has_the_files_that_a_run_would_have_left(bench:
     same = ("uri", "arrival")
     assert [line[name] for name in same] == [entries[1][name] for name in same]
     assert line.keys() == entries[1].keys() and line["days"].keys() == entries[1]["days"].keys()
+    line["version"] = entries[1]["version"]  # What is laid out has other bytes, which nobody reads.
     laid_out = {requests.renamed(key, entries[0], line, arrival) for key in requests.own(written[0])}
     assert {folder_of(key) for key in laid_out} == {folder_of(key) for key in requests.own(written[1])}
 

@@ -22,9 +22,7 @@ SMALL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "2g",
-    # Java's optimising compiler pays in long sessions only.
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC"
-    + ("" if "ETL_EXAMPLES" in os.environ else " -XX:TieredStopAtLevel=1"),
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
     "spark.log.level": "OFF",  # Runs are killed, and would tell so at length.
     "spark.ui.showConsoleProgress": "false",
     # Plans of a few rows are interpreted faster than compiled. The jobs of the embedded AWS compile them.

@@ -30,7 +30,7 @@ RULES = {
     "other visitors": "who is a visitor in another run's folder is none in this one's",
     "indexed": "what a killed run had brought to bronze as a whole is indexed, though its raw object expired",
     "half done": "what it may have written there besides is deleted",
-    "stale": "what bronze had of an object under another arrival, or what it has none of now, is deleted",
+    "stale": "what bronze had of another version of an object is deleted",
     "stale first": "as long as the index names it",
     "noted first": "all this comes before another note takes the place of the one that names it",
     "note first": "the note is written before anything else is changed",
@@ -73,7 +73,7 @@ class Raw(NamedTuple):
         return {name: rows for name, rows in files.items() if rows}
 
     def keys_of(self, o: int) -> list[Key]:
-        return [("bronze", o, self.arrival, name) for name in self.files]
+        return [("bronze", o, self.arrival, self.version, name) for name in self.files]
 
 
 NO_NOTE: tuple[str, dict[int, Raw], set[int], set[int]] = ("", {}, set(), set())
@@ -195,7 +195,9 @@ class World:
         if self.without == "noted first":
             note()
         if self.without != "half done":
-            written = {("bronze", o, one.arrival, name) for o, one in left.items() for name in TABLES}
+            written = {
+                ("bronze", o, one.arrival, one.version, name) for o, one in left.items() for name in TABLES
+            }
             for key in written.difference(*(one.keys_of(o) for o, one in index.items())):
                 store.drop(key)
         if (work or days or left) and self.without != "note first":
@@ -267,7 +269,7 @@ class World:
         copies = [
             ((one.arrival, o), row)
             for o, one in self.index.items()
-            for row in store.get(("bronze", o, one.arrival, "accepted"), ())
+            for row in store.get(("bronze", o, one.arrival, one.version, "accepted"), ())
         ]
         for table in ("silver", "cube", "visitors"):
             for key, _ in store.below(table, day):
@@ -314,7 +316,9 @@ class World:
         store, index = self.store, self.index
         assert index.items() >= self.raw.items(), "index"
         expected = {
-            (o, one.arrival, name): rows for o, one in index.items() for name, rows in one.files.items()
+            key[1:]: rows
+            for o, one in index.items()
+            for key, rows in zip(one.keys_of(o), one.files.values(), strict=True)
         }
         assert {key[1:]: rows for key, rows in store.below("bronze")} == expected, "bronze"
         events = latest(((one.arrival, o), row) for o, one in index.items() for row in one.rows).values()
@@ -376,19 +380,11 @@ def tell(seed: int, without: str = "") -> int:
             world.store.pop(("gold", chance.choice(("counts", "visitors"))), None)
         while chance.random() < 0.6 and not survives(chance.randint(0, 40)):
             crashes += 1
-            if chance.random() < 0.3:
-                expire(world, chance)
+            if world.raw and chance.random() < 0.3:
+                del world.raw[chance.choice(sorted(world.raw))]  # It expires.
             if chance.random() < 0.3:
                 break  # more objects come before the job is started again
         else:
             survives(None)
     survives(None)
     return crashes
-
-
-def expire(world: World, chance: random.Random) -> None:
-    """Delete a raw object, but none of which a killed run may have put a part over another version."""
-    _, noted, _, whole = world.store.get(("note",), NO_NOTE)
-    over = {o for o, one in world.index.items() if o in noted and noted[o].arrival == one.arrival} - whole
-    if expired := sorted(world.raw.keys() - over):
-        del world.raw[chance.choice(expired)]
