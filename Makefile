@@ -22,10 +22,10 @@ LINTERS_STAMP := $(LINTERS)/installed
 TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 LOCAL_AWS := packages/local-aws
-# Files of tests on three processes, each with an embedded AWS of its own, as they wait a good deal for Spark's starts
+# Files of tests on four processes, each with an embedded AWS of its own, as they wait a good deal for Spark's starts
 # and for schedules; the folders with the longest come first. Java's optimising compiler takes a third of the CPU time of
 # such short jobs, and pays in longer ones only.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5
+SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5
 SHORT_JOBS := JDK_JAVA_OPTIONS=-XX:TieredStopAtLevel=1
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \
 	watch_demo.py $(LOCAL_AWS)/src $(LOCAL_AWS)/tests

@@ -75,8 +75,9 @@ class Table:
     """A Parquet table. Queries know its partitions; below them there may be more folders."""
 
     def __init__(self, name: str, columns: str, partitions: Names = (), below: Names = ()) -> None:
-        self.name, self.location, self.columns = name, name.replace(".", "/"), schema(columns)
-        self.partitions, self.folders = partitions, partitions + below
+        self.name, self.location = name, name.replace(".", "/")
+        self.columns, self.partitions, self.folders = schema(columns), partitions, partitions + below
+        self.arrow = to_arrow_schema(self.columns)  # Here, as Spark's workers would load much to tell it.
 
     def day(self, day: str) -> str:
         return "{}/year={}/month={}/day={}".format(self.location, *day.split("-"))
@@ -351,7 +352,7 @@ class Bucket:
         values = {"year": day.substr(1, 4), "month": day.substr(6, 2), "day": day.substr(9, 2)}
         values |= {"hour": F.lpad("event_hour", 2, "0"), "run": F.lit(run)}
         folder = F.concat_ws("/", *[F.concat(F.lit(f"{name}="), values[name]) for name in table.folders])
-        columns, name = to_arrow_schema(table.columns), file or uuid4().hex[:8] + "-{}"
+        columns, name = table.arrow, file or uuid4().hex[:8] + "-{}"
 
         def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             s3, task = s3_client(), TaskContext.get().partitionId()  # type: ignore[union-attr]
@@ -590,10 +591,10 @@ def write_bronze(one: RawObject, part: int, block: int, lake: str) -> RawObject:
     A part is every second block of lines, say. Raises RuntimeError unless all of them are in the files.
     """
     s3, (bucket, key) = s3_client(), one.uri.removeprefix("s3://").split("/", 1)
-    lines, hours, columns = 0, set[int](), [to_arrow_schema(table.columns) for table in BRONZE]
+    lines, hours = 0, set[int]()
     with TemporaryFile() as accepted, TemporaryFile() as rejected:
-        files = (accepted, rejected)
-        writers = [pq.ParquetWriter(*pair, **PACKED) for pair in zip(files, columns, strict=True)]
+        files = {EVENTS: accepted, EVENTS_REJECTED: rejected}
+        writers = [pq.ParquetWriter(file, table.arrow, **PACKED) for table, file in files.items()]
         with writers[0], writers[1]:
             numbered = enumerate(lines_of(s3.get_object(Bucket=bucket, Key=key)["Body"]))
             own_lines = (line for number, line in numbered if number // block % one.parts == part)
@@ -603,10 +604,10 @@ def write_bronze(one: RawObject, part: int, block: int, lake: str) -> RawObject:
                 hours.update(second // 3600 for second in seconds)
                 one.newest = max((one.newest, *seconds))
                 lines += sum(map(len, rows))
-        one.accepted, one.rejected = (pq.read_metadata(file).num_rows for file in files)
+        one.accepted, one.rejected = (pq.read_metadata(file).num_rows for file in files.values())
         if lines != one.accepted + one.rejected:
             raise RuntimeError(f"{one.uri}: of {lines} lines, {one.accepted} + {one.rejected} are in bronze.")
-        for table, file in zip(BRONZE, files, strict=True):
+        for table, file in files.items():
             if (own := one.files_in(table)[part]) in one.files:
                 file.seek(0)
                 s3.put_object(Bucket=lake, Key=own, Body=file)
@@ -948,13 +949,13 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
     """Replace these days in the gold tables; all days of all of them where one of them is missing."""
     before = dict(zip(GOLD, side_by_side(lake.read, map(gold_key, GOLD)), strict=True))
     if None in before.values():
-        cube_files = lake.files([EVENT_CUBE.location])
-        days = days.union("-".join(re.findall(r"=(\d+)/", key)[:3]) for key in cube_files)
+        all_hours = lake.files([EVENT_CUBE.location])
+        days = days.union("-".join(re.findall(r"=(\d+)/", key)[:3]) for key in all_hours)
     is_kept = [("event_date", "not in", [date.fromisoformat(day) for day in days])]
 
     def write(computed: tuple[str, DataFrame]) -> None:
         name, rows = computed
-        columns = to_arrow_schema(GOLD[name][0].columns)
+        columns = GOLD[name][0].arrow
         content, file = arrow_table(rows.select(*columns.names).collect(), columns), BytesIO()
         if before[name] and "event_date" in columns.names:
             kept = pq.read_table(BytesIO(before[name]), filters=is_kept, schema=columns)
@@ -967,8 +968,8 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         # Planned here: other threads would not plan with this session's settings.
         side_by_side(write, [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()])
 
-    cube_files, visitor_files = (lake.files(map(one.day, days)) for one in (EVENT_CUBE, DAILY_VISITORS))
-    cube = lake.rows_of_small(EVENT_CUBE.columns, cube_files)
+    hours, visitor_files = (lake.files(map(one.day, days)) for one in (EVENT_CUBE, DAILY_VISITORS))
+    cube = lake.rows_of_small(EVENT_CUBE.columns, hours)
     visitors = lake.rows_of_small(schema("event_date date, visitor_type string"), visitor_files)
     write_all_from(event_cube=cube.persist(), daily_visitors=visitors)
     counts = "gold.product_counts"
@@ -985,6 +986,7 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",  # a sum that its type cannot hold stops the run
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": f"{THREADS}",  # not a task for each file
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",  # a row group of a file
 }
@@ -1115,7 +1117,7 @@ def take_round(
         work = find_work(lake, listed, compact_days)
         if work.objects:
             take_in(lake, work, work.objects)
-    once_more = listed.keys() & handed.result() - work.objects.keys() - done
+    once_more = (listed.keys() & handed.result()) - work.objects.keys() - done
     if again := {uri: listed[uri] for uri in sorted(once_more)}:
         work.objects |= again
         work.note(lake)

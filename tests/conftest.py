@@ -20,11 +20,16 @@ from tests.oracle import Expected
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Files whose tests share a costly fixture are run by one process, those groups first, as they take longest.
+# Files whose tests share a costly fixture are run by one process. Those that take longest are begun first, and those
+# that wait for the minute of a schedule beside what needs the processor.
 # Not by marks and `--dist loadgroup`: pytest-xdist 3.8 names groups in a way that pytest 9.2 does not see.
 GROUPS = {
-    "Spark": re.compile(r"tests/etl/test_(any_history|invariants|repair|s3)\.py"),
+    "runs of the script": re.compile(r"tests/etl/test_(any_history|invariants)\.py"),
     "the sample data": re.compile(r"tests/(notebooks/|test_build_pipeline|docs/test_queries_reference)"),
+    "acceptance": re.compile(r"tests/acceptance/"),
+    "a schedule": re.compile(r"tests/watch/test_operations\.py"),
+    "more runs of the script": re.compile(r"tests/etl/test_(repair|s3|watch)\.py"),
+    "benchmarks": re.compile(r"tests/benchmarks/"),
 }
 
 

@@ -28,8 +28,6 @@ from benchmarks.harness import (
     Scale,
     benchmark,
     deploy,
-    old_script,
-    run_once,
 )
 from benchmarks.parts import backlog, compaction, history, requests
 from benchmarks.parts.queries import scanned_bytes
@@ -109,10 +107,6 @@ def test_the_history_goes_on_into_the_next_day(bench: Bench, measured: Measured,
     assert figures["ours_requests_last"].value == sum(our_run["requests"].values())
     files = deploy(bench, "history-ours").fetch("silver/", tmp_path)
     assert {part for path in files for part in path.parts if part.startswith("day=")} == {"day=18", "day=19"}
-
-
-def test_the_old_script_still_runs(bench: Bench) -> None:
-    assert run_once(bench, old_script(bench.folder), bench.batches(FEW.events)[1]).written
 
 
 def test_a_backlog_is_taken_in_by_one_run_whose_memory_is_watched(bench: Bench) -> None:

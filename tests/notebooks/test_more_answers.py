@@ -20,7 +20,6 @@ import pytest
 import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyspark.sql.pandas.types import to_arrow_schema
 from sqlglot import exp
 
 import capstone_pipeline as pipeline
@@ -119,7 +118,7 @@ def fill(shop: Shop, expected: Recomputed) -> None:
         "gold.user_activity": "SELECT * FROM user_activity",
     }
     for name, sql in relations.items():
-        table, columns = TABLES[name], to_arrow_schema(TABLES[name].columns)
+        table, columns = TABLES[name], TABLES[name].arrow
         rows = expected.database.sql(sql).to_arrow_table().select(columns.names)
         if pa.types.is_timestamp(rows.schema[0].type):
             columns = columns.set(0, pa.field("event_timestamp", pa.timestamp("us")))
