@@ -20,8 +20,8 @@ from tests.oracle import Expected
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Files whose tests share a costly fixture are run by one process. Those that take longest are begun first, and
-# beside them those that wait for the minute of a schedule.
+# Files whose tests share a costly fixture are run by one process. The longest are begun first, and beside
+# them those that wait for the minute of a schedule.
 # Not by marks and `--dist loadgroup`: pytest-xdist 3.8 names groups in a way that pytest 9.2 does not see.
 GROUPS = {
     "runs of the script": re.compile(r"tests/etl/test_(any_history|invariants)\.py"),
