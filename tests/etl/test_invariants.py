@@ -13,7 +13,7 @@ import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -636,7 +636,7 @@ def test_a_run_reads_of_a_day_of_silver_only_files_of_the_hours_that_it_touches(
 
 
 def test_a_worker_reads_the_contents_of_archives_once_and_not_before_each_task(spark: SparkSession) -> None:
-    def as_before_a_task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def as_before_a_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         etl.s3_client()
         assert any(isinstance(one, zipimporter) for one in sys.path_importer_cache.values())
         with mock.patch("zipimport._read_directory", side_effect=AssertionError("read again")):
