@@ -64,7 +64,7 @@ class Watched:
         deadline = time.monotonic() + LONG_ENOUGH_SECONDS
         while not (found := look()):
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.5)
         return found
 
     def wait_for_runs(self, count: int) -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ class Watched:
         deadline = time.monotonic() + LONG_ENOUGH_SECONDS
         while len(self.runs()) < count or self.runs()[-1]["JobRunState"] in ("STARTING", "RUNNING"):
             assert time.monotonic() < deadline, self.runs()
-            time.sleep(0.2)
+            time.sleep(0.5)
         return self.runs()
 
     def message_about(self, text: str) -> str:

@@ -51,7 +51,7 @@ def wait_until(holds: Callable[[], object]) -> None:
     deadline = time.monotonic() + LONG_ENOUGH_SECONDS
     while not holds():
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(1)
 
 
 @pytest.fixture(scope="module")
