@@ -5,6 +5,7 @@ Needs a Chromium or Chrome: `make browser` installs one, CHROMIUM names another.
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from capstone_pipeline import Answer, Query
@@ -22,7 +24,9 @@ from capstone_pipeline.render import Panel, data_table
 from notebooks import dashboard
 from notebooks.plots import bar_plot
 from tests.names import AWKWARD_NAMES, SCRIPT
+from tests.notebooks.conftest import ROOT
 from tests.oracle import Expected
+from tests.outputs import code_cells, read
 
 PAGES = ("explore_events", "validate_results", "dashboard", "data_quality", "more_answers")
 WIDTHS = {"phone": 390, "desktop": 1280}
@@ -180,3 +184,30 @@ def test_without_scripts_the_dashboard_shows_its_pictures_and_all_its_tables(
     assert page.locator(".chart img").first.is_visible()
     assert page.locator("tr[data-category]").count() > 400
     context.close()
+
+
+TEXTS = """[...document.querySelectorAll('text')]
+    .filter(text => text.textContent.trim() && text.getAttribute('opacity') !== '0')
+    .map(text => [text.textContent, text.getBoundingClientRect().toJSON()])"""
+
+
+def test_no_two_texts_of_a_committed_picture_meet_and_none_leaves_it(browser: Browser) -> None:
+    """Though the letters of this browser may be wider than those that it was laid out in."""
+    cells = code_cells(read(ROOT / "notebooks/dashboard.ipynb"))
+    text = "".join(output.data.get("text/html", "") for cell in cells for output in cell.outputs)
+    pictures = [str(one["src"]).partition(",")[2] for one in BeautifulSoup(text, "html.parser").select("img")]
+    assert len(pictures) == 5
+    page = browser.new_page()
+    for picture in pictures:
+        page.set_content(base64.b64decode(picture).decode())
+        width = page.evaluate("document.querySelector('svg').getBoundingClientRect().right")
+        texts = page.evaluate(TEXTS)
+        assert len(texts) > 8
+        for number, (words, box) in enumerate(texts):
+            assert 0 <= box["left"] < box["right"] <= width, words
+            for others, other in texts[:number]:
+                is_beside = box["right"] <= other["left"] or other["right"] <= box["left"]
+                # A box is as high as its line, of which two may touch.
+                is_below = box["bottom"] - 3 <= other["top"] or other["bottom"] - 3 <= box["top"]
+                assert is_beside or is_below, (words, others)
+    page.close()
