@@ -23,10 +23,10 @@ TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 LOCAL_AWS := packages/local-aws
 # Files of tests on four processes, each with an embedded AWS of its own, as they wait a good deal for Spark's starts
-# and for schedules; the folders with the longest come first. Java's optimising compiler takes a third of the CPU time of
+# and for schedules; the longest come first (tests/conftest.py). Java's optimising compiler takes a third of the CPU time of
 # such short jobs, and pays in longer ones only.
-SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5
-SHORT_JOBS := JDK_JAVA_OPTIONS=-XX:TieredStopAtLevel=1
+SIDE_BY_SIDE := JDK_JAVA_OPTIONS=-XX:TieredStopAtLevel=1 $(BIN)/python -m pytest \
+	--numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \
 	watch_demo.py $(LOCAL_AWS)/src $(LOCAL_AWS)/tests
 
@@ -100,10 +100,10 @@ diagram: venv  ## draw the picture of the architecture anew: docs/images/archite
 	@$(BIN)/python -m tools diagram
 
 test: dev linters browser lint  ## lint, types and the pipeline's tests (those lint templates and policies, too)
-	$(SHORT_JOBS) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	$(SIDE_BY_SIDE)
 
 test-local-aws: dev  ## the tests of the embedded AWS
-	$(SHORT_JOBS) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(LOCAL_AWS)/tests
+	$(SIDE_BY_SIDE) $(LOCAL_AWS)/tests
 
 test-long: dev  ## 1,000 random histories of the ETL script, and many kills (EXAMPLES=n histories, SEED=n to repeat them)
 	@seed="$(SEED)"; \

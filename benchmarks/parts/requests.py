@@ -181,7 +181,7 @@ def lay_out_day(pipeline: Pipeline, model: FileSummary) -> None:
     _check(run, 1)
     bucket = pipeline.stack.analytics_bucket_name
     s3 = pipeline.bench.aws.client("s3")
-    index = f"bronze/versions/{MIDNIGHT:%Y-%m-%d}.jsonl"
+    index = _index_key(MIDNIGHT)
     lines = s3.get_object(Bucket=bucket, Key=index)["Body"].read().splitlines()
     (entry,) = [one for one in map(json.loads, lines) if one["uri"].endswith(model.path.name)]
     contents = {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in own(run.written)}
@@ -200,7 +200,7 @@ def lay_out_day(pipeline: Pipeline, model: FileSummary) -> None:
 def lay_out_days_before(pipeline: Pipeline, days: int) -> None:
     """Raw objects and index of so many days before: no run over a later day looks at more of them."""
     s3, bucket = pipeline.bench.aws.client("s3"), pipeline.stack.analytics_bucket_name
-    index = f"bronze/versions/{MIDNIGHT:%Y-%m-%d}.jsonl"
+    index = _index_key(MIDNIGHT)
     entry = json.loads(s3.get_object(Bucket=bucket, Key=index)["Body"].read().splitlines()[-1])
     objects: dict[str, bytes] = {}
     for back in range(1, days + 1):
@@ -209,7 +209,7 @@ def lay_out_days_before(pipeline: Pipeline, days: int) -> None:
             key, line = raw_object(entry, day + timedelta(minutes=5 * number))
             objects[key] = _UNREAD
             lines.append(json.dumps(line).encode() + b"\n")
-        objects[f"bronze/versions/{day:%Y-%m-%d}.jsonl"] = b"".join(lines)
+        objects[_index_key(day)] = b"".join(lines)
     _put(pipeline, objects)
     _move_bookmark(pipeline)
 
@@ -245,6 +245,11 @@ def renamed(name: str, entry: dict[str, Any], line: dict[str, Any], arrival: dat
         return re.sub(r"hour=\d+/minute=\d+", f"hour={arrival:%H}/minute={arrival:%M}", name)
     shift = arrival.hour - _arrival_of(entry).hour
     return re.sub(r"hour=(\d+)", lambda hour: f"hour={max(int(hour[1]) + shift, 0):02d}", name)
+
+
+def _index_key(day: datetime) -> str:
+    """The object of the index that tells of this day of arrival."""
+    return f"bronze/versions/{day:%Y-%m-%d}.jsonl"
 
 
 def _bronze_name(entry: dict[str, Any]) -> str:

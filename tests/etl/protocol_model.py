@@ -36,7 +36,7 @@ RULES = {
     "note first": "the note is written before anything else is changed",
     "all of gold": "where one gold table is missing, all of them are computed from the whole cube",
 }
-REBUILT, TABLES = "rebuilt", ("accepted", "rejected")
+REBUILT = "rebuilt"
 
 Key = tuple[Any, ...]
 
@@ -63,17 +63,13 @@ class Raw(NamedTuple):
     def days(self) -> set[int]:
         return {row.day for row in self.rows}
 
-    @property
-    def files(self) -> dict[str, list[Any]]:
+    def files_of(self, o: int) -> dict[Key, list[Any]]:
         """What it has in bronze: what was accepted, and of every other version something rejected."""
         files: dict[str, list[Any]] = {
             "accepted": list(self.rows),
             "rejected": [self.version] if self.version % 2 else [],
         }
-        return {name: rows for name, rows in files.items() if rows}
-
-    def keys_of(self, o: int) -> list[Key]:
-        return [("bronze", o, self.arrival, self.version, name) for name in self.files]
+        return {("bronze", o, self.arrival, self.version, name): rows for name, rows in files.items() if rows}
 
 
 NO_NOTE: tuple[str, dict[int, Raw], set[int], set[int]] = ("", {}, set(), set())
@@ -151,8 +147,8 @@ class World:
         is_repeated = bool(run)
 
         def put_in_index(objects: dict[int, Raw]) -> None:
-            before = {key for o in objects.keys() & index.keys() for key in index[o].keys_of(o)}
-            stale = before.difference(*(one.keys_of(o) for o, one in objects.items()))
+            before = {key for o in objects.keys() & index.keys() for key in index[o].files_of(o)}
+            stale = before.difference(*(one.files_of(o) for o, one in objects.items()))
             if self.without == "stale first":
                 for o, one in objects.items():
                     store.put(("index", o), one)
@@ -183,7 +179,7 @@ class World:
 
         def take_in(objects: dict[int, Raw]) -> None:
             for o, one in objects.items():
-                for key, rows in zip(one.keys_of(o), one.files.values(), strict=True):
+                for key, rows in one.files_of(o).items():
                     store.put(key, rows)
             for o in objects.keys() & index.keys():
                 if index[o].version != objects[o].version:
@@ -195,10 +191,8 @@ class World:
         if self.without == "noted first":
             note()
         if self.without != "half done":
-            written = {
-                ("bronze", o, one.arrival, one.version, name) for o, one in left.items() for name in TABLES
-            }
-            for key in written.difference(*(one.keys_of(o) for o, one in index.items())):
+            written = {key for o, one in left.items() for key in one.files_of(o)}
+            for key in written.difference(*(one.files_of(o) for o, one in index.items())):
                 store.drop(key)
         if (work or days or left) and self.without != "note first":
             note()
@@ -315,12 +309,8 @@ class World:
         """Raises AssertionError unless each layer is what follows from all that was delivered."""
         store, index = self.store, self.index
         assert index.items() >= self.raw.items(), "index"
-        expected = {
-            key[1:]: rows
-            for o, one in index.items()
-            for key, rows in zip(one.keys_of(o), one.files.values(), strict=True)
-        }
-        assert {key[1:]: rows for key, rows in store.below("bronze")} == expected, "bronze"
+        expected = {key: rows for o, one in index.items() for key, rows in one.files_of(o).items()}
+        assert dict(store.below("bronze")) == expected, "bronze"
         events = latest(((one.arrival, o), row) for o, one in index.items() for row in one.rows).values()
         silver = sorted(row for _, rows in store.below("silver") for row in rows)
         assert [row[:3] for row in silver] == sorted(row[:3] for row in events), "silver"
