@@ -32,7 +32,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from functools import partial, reduce
+from functools import partial
 from io import BytesIO
 from itertools import accumulate, chain, islice
 from math import inf
@@ -44,6 +44,7 @@ from uuid import uuid4
 from zipimport import zipimporter
 
 import boto3
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -97,6 +98,7 @@ REJECTED = "raw_line string, reason string, source_file string"
 VISITORS = "event_date date, visitor_type string, visitor_id string"
 RAW_EVENT = schema(f"timestamp string, {FIELDS}")
 EVENTS = Table("bronze.events", f"timestamp string, {FIELDS}, source_file string", BY_MINUTE)
+DELIVERED = T.StructType([*EVENTS.columns, *[T.StructField(name, TYPES["string"]) for name in BY_MINUTE]])
 EVENTS_REJECTED = Table("bronze.events_rejected", REJECTED, BY_DAY)
 EVENTS_CLEANED = Table("silver.events_cleaned", CLEANED, BY_DAY, ("hour", "run"))
 EVENT_CUBE = Table("gold.event_cube", CUBE, BY_DAY, ("hour",))
@@ -141,10 +143,12 @@ def judge(line: bytes) -> tuple[Any, ...] | str:
         return "malformed_json"
     required, fields = ALWAYS_REQUIRED, []
     for name in RAW_EVENT.names:
-        try:
-            delivered, value = read_field(name, event.get(name), name in required)
-        except (ValueError, ArithmeticError):
-            return f"invalid_value:{name}"
+        delivered = value = event.get(name)
+        if value is not None:
+            try:
+                delivered, value = read_field(name, value, name in required)
+            except (ValueError, ArithmeticError):
+                return f"invalid_value:{name}"
         if value is None and name in required:
             return f"missing_field:{name}"
         if name == "event_type":
@@ -162,8 +166,6 @@ def read_field(name: str, value: Any, is_required: bool) -> tuple[Any, Any]:
 
     Raises ValueError or ArithmeticError for what the field cannot hold.
     """
-    if value is None:
-        return None, None
     if value is True or value is False:
         value = "true" if value else "false"
     elif not isinstance(value, str):  # Numbers are texts, too: see StrictDecoder.
@@ -210,8 +212,10 @@ STRICT_JSON = StrictDecoder()
 
 def json_object(line: bytes) -> dict[str, Any]:
     """The JSON object that is all of the line. Raises ValueError or RecursionError if it is none."""
-    text = line.decode()
-    value = STRICT_JSON.decode(text)
+    text = line.decode().strip(" \t\n\r")
+    value, end = STRICT_JSON.raw_decode(text)
+    if end < len(text):
+        raise ValueError
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # UTF-8 cannot hold half a character.
     if text.count("{") + text.count("[") > DEEPEST_NESTING:
@@ -292,9 +296,10 @@ def blocks_of(file: Any) -> Iterator[bytes | None]:
 # --- Buckets ------------------------------------------------------------------------------------------------
 
 THREADS = 16
-SMALL_BYTES, BYTES_OF_AN_EVENT = 2**20, 50  # of a file that is got as a whole; of its rows, roughly
-PACKED: dict[str, Any] = {"compression": "zstd", "compression_level": 9}
-MOST_SMALL_FILES = 50  # of the visitors of a day
+TASK_BYTES = 6 * 2**20  # of the files that a task reads; one counts as so many more as its request costs:
+REQUEST_BYTES, BYTES_OF_AN_EVENT = 2**16, 20
+PACKED: dict[str, Any] = {"compression": "zstd", "compression_level": 8}
+SMALL_BYTES, MOST_SMALL_FILES = 2**20, 50  # of the visitors of a day
 
 
 def s3_client() -> Any:
@@ -343,10 +348,11 @@ class Bucket:
             if failed := answer.get("Errors"):
                 raise RuntimeError(f"Could not delete {self.uri}/{failed[0]['Key']}: {failed[0]['Message']}")
 
-    def append(self, table: Table, rows: DataFrame, run: str = "", file: str = "") -> None:
-        """Put rows into the folders of their days in a table: each task a file into each, by one PUT.
+    def append(self, table: Table, rows: DataFrame, run: str = "", file: str = "") -> Callable[[], Any]:
+        """What puts rows into the folders of their days in a table: each task a file into each, by one PUT.
 
-        With a `file`, whose rows must be in one task's hands, it takes the place of what had that name.
+        With a `file`, whose rows must be in one task's hands, it takes the place of what had that name. It
+        is planned here: other threads would not plan with this session's settings.
         """
         day, bucket, location = F.col("event_date").cast("string"), self.name, table.location
         values = {"year": day.substr(1, 4), "month": day.substr(6, 2), "day": day.substr(9, 2)}
@@ -372,24 +378,25 @@ class Bucket:
                     s3.upload_fileobj(writer.where, bucket, f"{location}/{one}/{name.format(task)}.parquet")
             yield pa.record_batch([[len(writers)]], ["files"])
 
-        rows.select(*columns.names, folder.alias("folder")).mapInArrow(write, "files bigint").collect()
+        return rows.select(*columns.names, folder.alias("folder")).mapInArrow(write, "files bigint").collect
 
-    def rows(self, table: Table, files: dict[str, int]) -> DataFrame:
-        """The rows of some files of a table (there may be none), with the names of their folders."""
-        columns = T.StructType(
-            [*table.columns, *[T.StructField(one, TYPES["string"]) for one in table.folders]]
-        )
-        small = [key for key, size in files.items() if size <= SMALL_BYTES]
-        large = [f"{self.uri}/{key}" for key in files.keys() - set(small)]
-        parts = [self.rows_of_small(columns, small).persist()] if small or not large else []
-        if large:
-            reader = self.spark.read.schema(columns).option("basePath", f"{self.uri}/{table.location}")
-            parts.append(reader.parquet(*large))
-        return reduce(DataFrame.unionAll, parts)
+    def rows(
+        self,
+        columns: T.StructType,
+        files: dict[str, int],
+        narrow: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> DataFrame:
+        """The rows of Parquet files of these sizes, each got by one request: Spark makes a dozen.
 
-    def rows_of_small(self, columns: T.StructType, files: Iterable[str]) -> DataFrame:
-        """The rows of many small files, each got as a whole: Spark asks S3 ten times for each."""
-        bucket, schema, keys = self.name, to_arrow_schema(columns), list(files)
+        Folders are columns, too. With `narrow`, Spark gets what that leaves of the rows of each file.
+        """
+        bucket, schema = self.name, to_arrow_schema(columns)
+        # Of text that is dropped, its place in a dictionary is enough.
+        texts = [one.name for one in schema if one.type == pa.string()] if narrow else None
+        size = sum(files.values()) + REQUEST_BYTES * len(files)
+        tasks = min(len(files), 1 + size // (8 * TASK_BYTES if narrow else TASK_BYTES))
+        by_size = sorted(files, key=files.__getitem__)
+        keys = [key for task in range(tasks) for key in by_size[task::tasks]]
 
         def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             s3 = s3_client()
@@ -398,7 +405,8 @@ class Bucket:
                 body = s3.get_object(Bucket=bucket, Key=keys[number])["Body"].read()
                 folders = dict(re.findall(r"(\w+)=([^/]+)/", keys[number]))
                 own = [name for name in schema.names if name not in folders]
-                rows = pq.read_table(BytesIO(body), partitioning=None, columns=own)
+                rows = pq.ParquetFile(BytesIO(body), read_dictionary=texts).read(columns=own)
+                rows = narrow(rows) if narrow else rows
                 for name in schema.names:
                     if name in folders:
                         rows = rows.append_column(name, pa.repeat(folders[name], len(rows)))
@@ -410,15 +418,14 @@ class Bucket:
 
         if not keys:
             return self.spark.createDataFrame([], columns)
-        return self.spark.range(0, len(keys), 1, 1 + len(keys) // THREADS).mapInArrow(read, columns)
+        return self.spark.range(0, len(keys), 1, tasks).mapInArrow(read, columns)
 
     def rows_in(self, columns: T.StructType, contents: Iterable[bytes]) -> DataFrame:
         """The rows of Parquet files that were read before."""
-        schema = to_arrow_schema(columns)
 
         def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for content in chain.from_iterable(batch["content"].to_pylist() for batch in batches):
-                yield from pq.read_table(BytesIO(content), schema=schema).to_batches()
+                yield from pq.ParquetFile(BytesIO(content)).read().to_batches()
 
         files = self.spark.createDataFrame([(content,) for content in contents], "content binary")
         return files.mapInArrow(read, columns)
@@ -431,7 +438,7 @@ class Bucket:
             if one.accepted
             for key in one.files_in(EVENTS)
         }
-        return self.rows(EVENTS, sizes)
+        return self.rows(DELIVERED, sizes)
 
     def files(self, folders: Iterable[str]) -> dict[str, int]:
         """The keys and sizes of all Parquet files in these folders."""
@@ -569,40 +576,49 @@ def handed_over(glue_context: GlueContext, raw: Bucket) -> set[str]:
 # --- Bronze: every line accepted as delivered, or rejected with a reason ------------------------------------
 
 BATCH_BYTES, BYTES_OF_A_LINE = 128 * 2**20, 1_000
+HOUR = 3_600_000_000  # microseconds
 
 
-def judged_objects(spark: SparkSession, objects: list[RawObject], lake: str) -> DataFrame:
-    """Bring objects to bronze, each part in a task of its own -> what became of each, as JSON."""
+def judged_objects(spark: SparkSession, objects: list[RawObject], lake: str, step: int) -> DataFrame:
+    """Bring objects to bronze, each part in a task of its own.
+
+    -> what became of each part, as JSON, and the moments of its events, in steps: see `Work`.
+    """
     parts = [(one, part) for one in objects for part in range(one.parts)]
 
     def bring(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         gc.disable()  # It looks at all rows again and again, and there are no cycles.
         for batch in batches:
             in_hand = [parts[number] for number in batch["id"].to_pylist()]
-            done = [write_bronze(one, part, BLOCK_LINES, lake) for one, part in in_hand]
-            yield pa.record_batch([[json.dumps(vars(one)) for one in done]], ["outcome"])
+            moments = [write_bronze(one, part, BLOCK_LINES, lake, step) for one, part in in_hand]
+            outcomes = [json.dumps(vars(one)) for one, _ in in_hand]
+            yield pa.record_batch([outcomes, moments], ["outcome", "moments"])
 
-    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(bring, "outcome string")
+    columns = "outcome string, moments binary"
+    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(bring, columns)
 
 
-def write_bronze(one: RawObject, part: int, block: int, lake: str) -> RawObject:
+def write_bronze(one: RawObject, part: int, block: int, lake: str, step: int) -> bytes:
     """Judge a part of an object's lines in a stream, then put its two files in place, each by one PUT.
 
-    A part is every second block of lines, say. Raises RuntimeError unless all of them are in the files.
+    A part is every second block of lines, say. The object then knows what became of it; returned are the
+    moments of its events. Raises RuntimeError unless all lines are in the files.
     """
     s3, (bucket, key) = s3_client(), one.uri.removeprefix("s3://").split("/", 1)
-    lines, hours = 0, set[int]()
+    lines, hours, moments = 0, set[int](), [np.array([], np.int64)]
     with TemporaryFile() as accepted, TemporaryFile() as rejected:
         files = {EVENTS: accepted, EVENTS_REJECTED: rejected}
         writers = [pq.ParquetWriter(file, table.arrow, **PACKED) for table, file in files.items()]
         with writers[0], writers[1]:
             numbered = enumerate(lines_of(s3.get_object(Bucket=bucket, Key=key)["Body"]))
             own_lines = (line for number, line in numbered if number // block % one.parts == part)
-            for *rows, seconds in judged_batches(own_lines, one.uri):
+            for *rows, times in judged_batches(own_lines, one.uri):
                 for writer, of_table in zip(writers, rows, strict=True):
                     writer.write_table(arrow_table(of_table, writer.schema))
-                hours.update(second // 3600 for second in seconds)
-                one.newest = max((one.newest, *seconds))
+                since_1970 = pa.array(times, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+                hours.update(np.unique(since_1970 // HOUR).tolist())
+                moments.append(np.unique(since_1970 // step * step))
+                one.newest = max(one.newest, int(since_1970.max(initial=0)) // 1_000_000)
                 lines += sum(map(len, rows))
         one.accepted, one.rejected = (pq.read_metadata(file).num_rows for file in files.values())
         if lines != one.accepted + one.rejected:
@@ -615,29 +631,29 @@ def write_bronze(one: RawObject, part: int, block: int, lake: str) -> RawObject:
     for hour in sorted(hours):
         moment = datetime.fromtimestamp(hour * 3600, UTC)
         one.days.setdefault(str(moment.date()), []).append(moment.hour)
-    return one
+    return np.unique(np.concatenate(moments)).tobytes()
 
 
-Judged = tuple[list[Any], list[Any], list[int]]
+Judged = tuple[list[Any], list[Any], list[datetime]]
 
 
 def judged_batches(lines: Iterable[bytes | None], uri: str) -> Iterator[Judged]:
-    """Lines of an object -> some ten thousand at a time, the rows of both tables, and the events' seconds."""
-    accepted, rejected, seconds, size = list[Any](), list[Any](), list[int](), 0
+    """Lines of an object -> some ten thousand at a time, the rows of both tables, and the events' times."""
+    accepted, rejected, times, size = list[Any](), list[Any](), list[datetime](), 0
     for line in lines:
         verdict = "corrupt_file" if line is None else judge(line)
         if isinstance(verdict, str):
             rejected.append((line if line is None else line.decode(errors="replace"), verdict, uri))
         else:
-            *fields, moment = verdict
+            *fields, time = verdict
             accepted.append((*fields, uri))
-            seconds.append(int(moment.timestamp()))
+            times.append(time)
         size += BYTES_OF_A_LINE + len(line or b"")
         if size >= BATCH_BYTES:
-            yield accepted, rejected, seconds
-            accepted, rejected, seconds, size = [], [], [], 0
+            yield accepted, rejected, times
+            accepted, rejected, times, size = [], [], [], 0
     if accepted or rejected:
-        yield accepted, rejected, seconds
+        yield accepted, rejected, times
 
 
 def arrow_table(rows: list[Any], columns: pa.Schema) -> pa.Table:
@@ -681,7 +697,11 @@ def take_in(lake: Bucket, work: Work, objects: dict[str, RawObject]) -> None:
     for uri, one in objects.items():  # Written again, its files are the same, by name as well.
         if uri in work.held and work.held[uri].version == one.version:
             one.parts = work.held[uri].parts
-    rows = judged_objects(lake.spark, list(objects.values()), lake.name).collect()
+    # Few moments have to be kept of many objects.
+    work.step = max(work.step, 1 if len(objects) <= FEW_OBJECTS else 10_000 << len(objects).bit_length())
+    rows = judged_objects(lake.spark, list(objects.values()), lake.name, work.step).collect()
+    moments = [np.frombuffer(row.moments, np.int64) for row in rows]
+    work.moments = np.unique(np.concatenate([work.moments, *moments]))
     parts, outcomes = Counter[str](), dict[str, RawObject]()
     for part in (RawObject(**json.loads(row.outcome)) for row in rows):
         parts[part.uri] += 1
@@ -701,13 +721,17 @@ def take_in(lake: Bucket, work: Work, objects: dict[str, RawObject]) -> None:
 REBUILT = "rebuilt"  # in place of a run's id, where a day was computed anew from bronze
 
 
+def of_silver(*names: str) -> T.StructType:
+    """Some of its columns."""
+    return T.StructType([EVENTS_CLEANED.columns[name] for name in names])
+
+
 def cleaned(events: DataFrame) -> DataFrame:
     """Bronze rows -> silver's columns, and `delivery`, which orders copies of an event."""
     texts = {one.name for one in RAW_EVENT if one.name not in NUMBERS}
     typed = events.select(
         *[(standardised(name) if name in texts else F.col(name)).alias(name) for name in RAW_EVENT.names],
-        "source_file",
-        F.struct(*BY_MINUTE, "source_file").alias("delivery"),
+        F.struct(F.concat(*BY_MINUTE).alias("arrival"), "source_file").alias("delivery"),
     )
     moment = F.col("timestamp").cast("timestamp")  # Digits beyond microseconds are cut.
     times = {"event_timestamp": moment, "event_date": F.to_date(moment), "event_hour": F.hour(moment)}
@@ -734,7 +758,7 @@ def latest_versions(copies: DataFrame, silver: DataFrame) -> DataFrame:
     all_copies = latest_first.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
     held = F.last("known", ignorenulls=True).over(all_copies).alias("held")
     ranked = both.select(*copies.columns, held, F.row_number().over(latest_first).alias("place"))
-    return ranked.where("place = 1 AND delivery IS NOT NULL")
+    return ranked.where("place = 1 AND delivery IS NOT NULL").select("*", "delivery.source_file")
 
 
 def append_new_events(lake: Bucket, work: Work) -> dict[str, Any]:
@@ -747,22 +771,25 @@ def append_new_events(lake: Bucket, work: Work) -> dict[str, Any]:
     hours = {(day, hour) for one in work.objects.values() for day in one.days for hour in one.days[day]}
     folders = [f"{EVENTS_CLEANED.day(day)}/hour={hour:02d}" for day, hour in hours if day not in work.days]
     files = lake.files(folders)
-    near = lake.rows(EVENTS_CLEANED, files)
-    if files:  # Few are of a moment that silver has, too. As a number, of so few values, it is found fast.
-        moment = F.expr("unix_millis(event_timestamp) div 10").alias("moment")
-        moments = work.broadcast_if_few(copies.select(moment))
-        near = near.select("*", moment).join(moments, "moment", "left_semi")
+    step, moments = work.step, work.moments // work.step
+
+    def of_moments_in_hand(events: pa.Table) -> pa.Table:  # They are few.
+        steps = events["event_timestamp"].cast(pa.int64()).to_numpy() // step
+        not_later = moments[: np.searchsorted(moments, steps.max(initial=0), "right")]
+        return events.filter(pc.is_in(pa.array(steps), pa.array(not_later)))
+
+    near = lake.rows(of_silver(*IDENTITY, *PAYLOAD), files, of_moments_in_hand)
     is_new = F.col("held").isNull()
     is_conflict = ~is_new & ~F.struct(*PAYLOAD).eqNullSafe(F.col("held"))
     days = F.collect_set(F.when(is_conflict, F.col("event_date").cast("string")))
     addition = Observation()
-    events = latest_versions(copies, near.select(*IDENTITY, *PAYLOAD)).observe(
+    events = latest_versions(copies, near).observe(
         addition,
         F.count_if(is_new).alias("inserted"),
         F.count_if(is_conflict).alias("corrected"),
         F.concat_ws(" ", days).alias("days_in_conflict"),
     )
-    lake.append(EVENTS_CLEANED, events.where(is_new), work.run)
+    lake.append(EVENTS_CLEANED, events.where(is_new), work.run)()
     return addition.get
 
 
@@ -778,11 +805,11 @@ def rebuild(lake: Bucket, days: set[str]) -> None:
     objects = [one for one in index.values() if days & one.days.keys()]
     set_shuffle_partitions(lake, sum(one.accepted for one in objects))
     copies = cleaned(lake.events(objects)).where(is_of(days))
-    events = latest_versions(copies, lake.rows(EVENTS_CLEANED, {}))
+    events = latest_versions(copies, lake.rows(of_silver(*IDENTITY, *PAYLOAD), {}))
     lake.delete(
         f"{table.day(day)}/" for table in (EVENTS_CLEANED, EVENT_CUBE, DAILY_VISITORS) for day in days
     )
-    lake.append(EVENTS_CLEANED, events.repartition("event_date", "event_hour"), REBUILT)
+    lake.append(EVENTS_CLEANED, events.repartition("event_date", "event_hour"), REBUILT)()
 
 
 # --- Gold: a cube of hours, the visitors of days, and what is computed from them ----------------------------
@@ -794,39 +821,45 @@ def renew(lake: Bucket, work: Work, days: set[str], run: str) -> None:
     """Bring cube and visitors of these days up to date with what a run has in silver."""
     silver = lake.files(map(EVENTS_CLEANED.day, days))
     own = {key: size for key, size in silver.items() if f"/run={run}/" in key}
-    events = lake.rows(EVENTS_CLEANED, own)
-    renew_cube(lake, work, events, silver, {key.split("/run=")[0] for key in own})
-    renew_visitors(lake, work, events, days, run)
+    cube, visitors = renewed_cube(lake, work, own, silver), renewed_visitors(lake, work, own, days, run)
+    side_by_side(lambda put: put(), (cube, visitors))
 
 
-def renew_cube(lake: Bucket, work: Work, events: DataFrame, silver: dict[str, int], hours: set[str]) -> None:
-    """Add a run's events to the cube of their hours: each hour is one object, put by one PUT.
+def renewed_cube(lake: Bucket, work: Work, own: dict[str, int], silver: dict[str, int]) -> Callable[[], Any]:
+    """What adds a run's events to the cube of their hours: each hour is one object, put by one PUT.
 
-    If a killed run may have added it already, its hours are counted anew, from all of their events. No task
+    If a killed run may have added them already, the hours are counted anew, from all of their events. No task
     reads an hour: Spark may repeat one, and what it had put there would count twice.
     """
-    counted = []
+    counted, hours = [], {key.split("/run=")[0] for key in own}
     if work.is_repeated:
-        of_hours = {key: size for key, size in silver.items() if key.split("/run=")[0] in hours}
-        events = lake.rows(EVENTS_CLEANED, of_hours)
+        own = {key: size for key, size in silver.items() if key.split("/run=")[0] in hours}
     else:
         folders = [EVENT_CUBE.location + hour.removeprefix(EVENTS_CLEANED.location) for hour in hours]
         counted = side_by_side(lake.read, [f"{folder}/cube.parquet" for folder in folders])
+    events = lake.rows(of_silver(*EVENT_CUBE.columns.names[:5], "quantity", "price"), own)
     cube = event_cube(events, lake.rows_in(EVENT_CUBE.columns, filter(None, counted)))
-    lake.append(EVENT_CUBE, cube.repartition("event_date", "event_hour"), file="cube")
+    return lake.append(EVENT_CUBE, cube.repartition("event_date", "event_hour"), file="cube")
 
 
-def renew_visitors(lake: Bucket, work: Work, events: DataFrame, days: set[str], run: str) -> None:
-    """Compute a run's visitors of these days anew: those of its events that no other run's folder has."""
-    own, visitors = f"/run={run}/", lake.files(map(DAILY_VISITORS.day, days))
-    lake.delete_these([key for key in visitors if own in key])
+def renewed_visitors(
+    lake: Bucket, work: Work, own: dict[str, int], days: set[str], run: str
+) -> Callable[[], Any]:
+    """What puts a run's visitors of these days: those of its events that no other run's folder has.
+
+    What it had put before, as a run that was killed, is deleted.
+    """
+    visitors = lake.files(map(DAILY_VISITORS.day, days))
+    of_others = {key: size for key, size in visitors.items() if f"/run={run}/" not in key}
+    lake.delete_these(list(visitors.keys() - of_others.keys()))
+    events = lake.rows(of_silver("event_date", "user_id", "session_id"), own)
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns
-    known = lake.rows_of_small(columns, [key for key in visitors if own not in key])  # Many: they pass by.
     hashed = F.xxhash64(*columns.names).alias("hash")  # Found faster than texts; a few too many do no harm.
     hashes = work.broadcast_if_few(seen.select(hashed))
-    seen_again = known.select("*", hashed).join(hashes, "hash", "left_semi").select(*columns.names)
+    known = lake.rows(columns, of_others).select("*", hashed)  # Many: they pass by.
+    seen_again = known.join(hashes, "hash", "left_semi").select(*columns.names)
     new = seen.join(work.broadcast_if_few(seen_again), columns.names, "left_anti")
-    lake.append(DAILY_VISITORS, new, run)
+    return lake.append(DAILY_VISITORS, new, run)
 
 
 def join_visitors(lake: Bucket, work: Work, days: set[str]) -> None:
@@ -836,13 +869,13 @@ def join_visitors(lake: Bucket, work: Work, days: set[str]) -> None:
     """
     for day in days:
         files = lake.files([DAILY_VISITORS.day(day)])
-        small = [key for key, size in files.items() if size <= SMALL_BYTES]
+        small = {key: size for key, size in files.items() if size <= SMALL_BYTES}
         if len(small) > MOST_SMALL_FILES:
             work.days.add(day)
             work.note(lake)
-            joined = lake.rows_of_small(DAILY_VISITORS.columns, small).coalesce(1)
-            lake.append(DAILY_VISITORS, joined, f"{work.run}-joined")
-            lake.delete_these(small)
+            joined = lake.rows(DAILY_VISITORS.columns, small).coalesce(1)
+            lake.append(DAILY_VISITORS, joined, f"{work.run}-joined")()
+            lake.delete_these(list(small))
 
 
 def event_cube(events: DataFrame, cube: DataFrame) -> DataFrame:
@@ -890,9 +923,19 @@ def category_performance(cube: DataFrame) -> DataFrame:
     return cube.groupBy("event_date", "category").agg(F.sum("event_count").alias("event_count"))
 
 
+VISITOR_COUNTS = schema("event_date date, visitor_type string, visitors bigint")
+
+
+def counted(visitors: pa.Table) -> pa.Table:
+    """How many visitors of each day and type a file has. Each is in one file of a day."""
+    rows = visitors.unify_dictionaries().group_by(VISITOR_COUNTS.names[:2])
+    return rows.aggregate([([], "count_all")]).rename_columns(VISITOR_COUNTS.names)
+
+
 @gold("daily_visitors", "event_date date, unique_users bigint, unique_sessions bigint")
-def user_activity(visitors: DataFrame) -> DataFrame:  # Each visitor of a day is in one row.
-    users, sessions = (F.count_if(F.col("visitor_type") == kind) for kind in ("user", "session"))
+def user_activity(visitors: DataFrame) -> DataFrame:
+    of_type = (F.when(F.col("visitor_type") == kind, F.col("visitors")) for kind in ("user", "session"))
+    users, sessions = map(F.sum, of_type)
     return visitors.groupBy("event_date").agg(users.alias("unique_users"), sessions.alias("unique_sessions"))
 
 
@@ -969,11 +1012,11 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         side_by_side(write, [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()])
 
     hours, visitor_files = (lake.files(map(one.day, days)) for one in (EVENT_CUBE, DAILY_VISITORS))
-    cube = lake.rows_of_small(EVENT_CUBE.columns, hours)
-    visitors = lake.rows_of_small(schema("event_date date, visitor_type string"), visitor_files)
+    cube = lake.rows(EVENT_CUBE.columns, hours)
+    visitors = lake.rows(VISITOR_COUNTS, visitor_files, counted)
     write_all_from(event_cube=cube.persist(), daily_visitors=visitors)
     counts = "gold.product_counts"
-    write_all_from(product_counts=lake.rows_of_small(GOLD[counts][0].columns, [gold_key(counts)]))
+    write_all_from(product_counts=lake.rows(GOLD[counts][0].columns, {gold_key(counts): 0}))
 
 
 # --- The run ------------------------------------------------------------------------------------------------
@@ -985,8 +1028,6 @@ LONGEST_RUN_MINUTES = 7 * 24 * 60  # that Glue allows
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",  # a sum that its type cannot hold stops the run
-    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-    "spark.sql.sources.parallelPartitionDiscovery.parallelism": f"{THREADS}",  # not a task for each file
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",  # a row group of a file
 }
@@ -1005,6 +1046,9 @@ class Work:
     days: set[str]  # to compute anew from bronze
     held: dict[str, RawObject]  # what bronze has of the days of arrival that concern the run
     is_repeated: bool  # by a run that was killed, under the same name
+    # When their events were: microseconds since 1970, in order, rounded down to a step.
+    moments: np.ndarray[Any, Any] = field(default_factory=lambda: np.array([], np.int64))
+    step: int = 1
 
     def total(self, name: str) -> int:
         return sum(getattr(one, name) for one in self.objects.values())

@@ -13,7 +13,7 @@ import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -462,11 +462,16 @@ def test_tasks_that_spark_repeats_change_nothing(
     """A task may have put its files when its worker is lost, and what it had read is then read again."""
     append = etl.Bucket.append
 
-    def append_twice(lake: etl.Bucket, *table_and_rows: Any, **options: Any) -> None:
+    def append_twice(lake: etl.Bucket, *table_and_rows: Any, **options: Any) -> Callable[[], Any]:
         with mock.patch.object(etl, "uuid4", return_value=uuid4()):
-            append(lake, *table_and_rows, **options)
+            put, put_again = (append(lake, *table_and_rows, **options) for _ in range(2))
+
+        def twice() -> None:
+            put()
             workbench.spark.catalog.clearCache()
-            append(lake, *table_and_rows, **options)
+            put_again()
+
+        return twice
 
     workbench.put_back(after_first_run)
     workbench.upload(SECONDS[kind])

@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -162,9 +162,9 @@ def _stop_spark() -> None:
     """End all that Spark still does, so that nothing is written after the result is known."""
     from pyspark import SparkContext
 
-    context = SparkContext._active_spark_context
+    context: Any = SparkContext._active_spark_context
     if context is not None:
-        context.stop()
+        context._jsc.stop()  # PySpark waits a second more for a thread of this process.
 
 
 if __name__ == "__main__":
