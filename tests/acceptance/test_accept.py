@@ -165,7 +165,7 @@ def test_a_change_that_doubles_what_s3_is_asked_would_break_the_bounds(
 # --- Ctrl-C, and a broken promise ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [0, 0.1, 1])
+@pytest.mark.parametrize("seconds", [0, 1])
 def test_ctrl_c_while_the_stack_is_created_leaves_nothing(
     aws: LocalAws, tmp_path: Path, seconds: float
 ) -> None:

@@ -126,6 +126,7 @@ class World:
     raw: dict[int, Raw] = field(default_factory=dict)
     bookmark: dict[int, int] = field(default_factory=dict)
     runs: int = 0  # that got a name of their own
+    visitors_first: bool = False  # of those that are written side by side with the cube
 
     @property
     def index(self) -> dict[int, Raw]:
@@ -242,12 +243,10 @@ class World:
         added_to = {day for one in work.values() for day in one.days} - days
         for day in added_to:
             own = store.get(("silver", day, run), [])
-            self.renew_cube(day, own, is_repeated)
-            self.renew_visitors(day, run, fresh.get(day, []) if self.without == "own rows" else own)
+            self.renew(day, run, own, fresh.get(day, []) if self.without == "own rows" else own, is_repeated)
         for day in days:
             rebuilt = store.get(("silver", day, REBUILT), [])
-            self.renew_cube(day, rebuilt, is_repeated)
-            self.renew_visitors(day, REBUILT, rebuilt)
+            self.renew(day, REBUILT, rebuilt, rebuilt, is_repeated)
         self.write_gold(added_to | days)
         for day in added_to if joins else ():
             if self.without != "joined noted":
@@ -270,6 +269,14 @@ class World:
                 store.drop(key)
         rows = [row for row in latest(copies).values() if row.day == day]
         store.append(("silver", day, REBUILT), rows)
+
+    def renew(self, day: int, run: str, own: list[Row], visits: list[Row], is_repeated: bool) -> None:
+        """Cube and visitors, side by side: a run can be killed in either when the other is there."""
+        if self.visitors_first:
+            self.renew_visitors(day, run, visits)
+        self.renew_cube(day, own, is_repeated)
+        if not self.visitors_first:
+            self.renew_visitors(day, run, visits)
 
     def renew_cube(self, day: int, own: list[Row], is_repeated: bool) -> None:
         counts = Counter(row.payload for row in own)
@@ -339,7 +346,7 @@ def tell(seed: int, without: str = "") -> int:
         world.raw[o] = Raw(version, version if o % 3 == 0 else o, tuple(rows.values()))
 
     def survives(budget: int | None) -> bool:
-        world.store.budget = budget
+        world.store.budget, world.visitors_first = budget, chance.random() < 0.5
         fate = {"joins": chance.random() < 0.2, "too_many_rejected": False}
         fate["too_many_rejected"] = budget is not None and chance.random() < 0.05
         done = set[int]()

@@ -194,7 +194,7 @@ def rows_of_table(lake: Mapping[str, bytes], table: str) -> list[oracle.Row]:
     location, parts = etl.TABLES[table].location, []
     for key, content in lake.items():
         if key.startswith(f"{location}/") and content and not re.search(r"/[_.]", key):
-            part = pq.read_table(io.BytesIO(content), partitioning=None)
+            part = pq.ParquetFile(io.BytesIO(content)).read()
             folders = dict(re.findall(r"/(\w+)=(\d+)", key))
             for name in etl.TABLES[table].partitions:
                 part = part.append_column(name, pa.repeat(int(folders[name]), len(part)))
