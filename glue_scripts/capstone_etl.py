@@ -854,7 +854,7 @@ def renewed_visitors(
     lake.delete_these(list(visitors.keys() - of_others.keys()))
     events = lake.rows(of_silver("event_date", "user_id", "session_id"), own)
     seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns
-    hashed = F.xxhash64(*columns.names).alias("hash")  # Found faster than texts; a few too many do no harm.
+    hashed = F.xxhash64("visitor_id").alias("hash")  # Found faster than texts; a few too many do no harm.
     hashes = work.broadcast_if_few(seen.select(hashed))
     known = lake.rows(columns, of_others).select("*", hashed)  # Many: they pass by.
     seen_again = known.join(hashes, "hash", "left_semi").select(*columns.names)
@@ -1006,17 +1006,19 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
         pq.write_table(content, file, **PACKED)
         lake.write(gold_key(name), file.getvalue())
 
-    def write_all_from(**sources: DataFrame) -> None:
+    def computed_from(**sources: DataFrame) -> list[tuple[str, DataFrame]]:
         of_these = {name: one for name, one in GOLD.items() if one[1] in sources}
-        # Planned here: other threads would not plan with this session's settings.
-        side_by_side(write, [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()])
+        return [(name, compute(sources[one])) for name, (_, one, compute) in of_these.items()]
 
     hours, visitor_files = (lake.files(map(one.day, days)) for one in (EVENT_CUBE, DAILY_VISITORS))
-    cube = lake.rows(EVENT_CUBE.columns, hours)
+    cube, counts = lake.rows(EVENT_CUBE.columns, hours).persist(), "gold.product_counts"
     visitors = lake.rows(VISITOR_COUNTS, visitor_files, counted)
-    write_all_from(event_cube=cube.persist(), daily_visitors=visitors)
-    counts = "gold.product_counts"
-    write_all_from(product_counts=lake.rows(GOLD[counts][0].columns, {gold_key(counts): 0}))
+    with ThreadPoolExecutor() as threads:  # Other threads would not plan with this session's settings.
+        of_days = threads.map(write, computed_from(event_cube=cube, daily_visitors=visitors))
+        of_all_time = lake.rows(GOLD[counts][0].columns, {gold_key(counts): 0})
+        planned = computed_from(product_counts=of_all_time)
+        list(of_days)
+        list(threads.map(write, planned))
 
 
 # --- The run ------------------------------------------------------------------------------------------------
@@ -1160,19 +1162,28 @@ def take_round(
         handed = meanwhile.submit(names)
         work = find_work(lake, listed, compact_days)
         if work.objects:
-            take_in(lake, work, work.objects)
+            bring(lake, work, work.objects, began)
     once_more = (listed.keys() & handed.result()) - work.objects.keys() - done
-    if again := {uri: listed[uri] for uri in sorted(once_more)}:
+    again = {uri: listed[uri] for uri in sorted(once_more)}
+    if again:
+        work.is_repeated |= bool(work.objects)
         work.objects |= again
         work.note(lake)
-        take_in(lake, work, again)
+    if again or not work.objects:
+        bring(lake, work, again, began)
+    return work
+
+
+def bring(lake: Bucket, work: Work, objects: dict[str, RawObject], began: float) -> None:
+    """Bring these of the objects in hand, which the note names, through all layers."""
+    if objects:
+        take_in(lake, work, objects)
     accepted, rejected = work.total("accepted"), work.total("rejected")
     counts = {"files": len(work.objects), "rows_in": accepted + rejected, "accepted": accepted}
     summarise("bronze", began, **counts, rejected=rejected, newest_event_age_seconds=age(work.newest))
     is_gold_whole = all(side_by_side(lake.objects, map(gold_key, GOLD))) or not work.held
     if work.objects or work.days or not is_gold_whole:
         refine(lake, work)
-    return work
 
 
 def refuse_too_many(work: Work, max_rejected_percent: float) -> None:

@@ -17,5 +17,5 @@ def test_the_layers_end_right_whatever_happens_and_wherever_runs_are_killed() ->
 @pytest.mark.parametrize("rule", RULES)
 def test_no_rule_of_the_protocol_can_be_left_out(rule: str) -> None:
     with pytest.raises(AssertionError):
-        for seed in range(HISTORIES):
+        for seed in range(4 * HISTORIES):  # One of them is missed in one history of some thousands.
             tell(seed, without=rule)
