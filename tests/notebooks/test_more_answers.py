@@ -24,14 +24,13 @@ from sqlglot import exp
 
 import capstone_pipeline as pipeline
 from capstone_pipeline import InvalidSetting, NotRunYet, Query, Shop, read_queries
-from capstone_pipeline.answers import Answer
 from capstone_pipeline.raw_objects import RawObject
 from demo import deploy_stack
 from generate_sample_data import Settings, generate
 from glue_scripts.capstone_etl import TABLES
 from local_aws import LocalAws
 from notebooks import more_answers, recompute
-from notebooks.more_answers import QUESTIONS, MoreAnswers
+from notebooks.more_answers import QUESTIONS, MoreAnswer, MoreAnswers
 from notebooks.recompute import Recomputed
 from tests.names import AWKWARD_NAMES
 from tests.notebooks.conftest import ROOT, embedded
@@ -134,7 +133,7 @@ def fill(shop: Shop, expected: Recomputed) -> None:
                 s3.put_object(Bucket=bucket, Key=f"{folder}/run={run}/x.parquet", Body=buffer.getvalue())
 
 
-def rows_of(answer: Answer) -> list[tuple[Any, ...]]:
+def rows_of(answer: MoreAnswer) -> list[tuple[Any, ...]]:
     assert answer.check.state == "passed", str(answer.check)
     assert "<script>" not in answer._repr_html_()
     return list(answer.frame.itertuples(index=False, name=None))
@@ -222,7 +221,7 @@ def two_days(empty_shop: Shop) -> MoreAnswers:
 
 
 @pytest.fixture(scope="module")
-def of_two_days(empty_shop: Shop) -> dict[int, Answer]:
+def of_two_days(empty_shop: Shop) -> dict[int, MoreAnswer]:
     """The answers, asked for once: other tests fill the shop with other events."""
     fill(empty_shop, expected := recomputed_from(TWO_DAYS))
     more = more_answers.about(empty_shop, expected)
@@ -231,7 +230,7 @@ def of_two_days(empty_shop: Shop) -> dict[int, Answer]:
 
 
 @every_question
-def test_the_answers_are_those_worked_out_by_hand(of_two_days: dict[int, Answer], number: int) -> None:
+def test_the_answers_are_those_worked_out_by_hand(of_two_days: dict[int, MoreAnswer], number: int) -> None:
     assert rows_of(of_two_days[number]) == BY_HAND[number]
 
 
@@ -251,7 +250,7 @@ SENTENCES = {
 
 
 @every_question
-def test_the_sentence_on_an_answer_has_its_figures(of_two_days: dict[int, Answer], number: int) -> None:
+def test_the_sentence_on_an_answer_has_its_figures(of_two_days: dict[int, MoreAnswer], number: int) -> None:
     answer = of_two_days[number]
     assert str(answer).splitlines()[0] == answer.insight == SENTENCES[number]
 
