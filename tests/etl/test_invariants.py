@@ -684,6 +684,21 @@ def test_copies_of_one_event_count_once(workbench: Workbench) -> None:
     assert [(str(row[2]), row[3]) for row in revenues] == [("59.98", 1)] * 5
 
 
+def test_a_run_over_many_objects_finds_the_copies_that_silver_has(workbench: Workbench) -> None:
+    """It looks for them at longer moments than a run over few."""
+    times = [f"2025-11-18T14:{minute}:45.123456Z" for minute in range(10, 21)]
+    assert len(times) > etl.FEW_OBJECTS
+    first = {uri("2025-11-18T14:25"): packed(*(line(timestamp=time) for time in times))}
+    many = {
+        uri(f"2025-11-18T14:{30 + number}"): packed(line(timestamp=time), line(user_id=f"u_{number}"))
+        for number, time in enumerate(times)
+    }
+    for objects, inserted in ((first, len(times)), (many, len(many))):
+        workbench.upload(objects)
+        assert workbench.run()["silver"]["inserted"] == inserted
+    workbench.assert_holds(first | many)
+
+
 def test_two_objects_of_one_arrival_minute_are_both_kept(workbench: Workbench) -> None:
     one = {uri("2025-11-18T14:25"): packed(line(), line(VIEW), line(user_id="u_2"), b"broken")}
     # It repeats an event, corrects another, and has two of its own.
