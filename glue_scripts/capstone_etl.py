@@ -646,9 +646,9 @@ def judged_batches(lines: Iterable[bytes | None], uri: str) -> Iterator[Judged]:
         if isinstance(verdict, str):
             rejected.append((line if line is None else line.decode(errors="replace"), verdict, uri))
         else:
-            *fields, time = verdict
+            *fields, moment = verdict
             accepted.append((*fields, uri))
-            times.append(time)
+            times.append(moment)
         size += BYTES_OF_A_LINE + len(line or b"")
         if size >= BATCH_BYTES:
             yield accepted, rejected, times
@@ -1165,19 +1165,19 @@ def take_round(
         handed = meanwhile.submit(names)
         work = find_work(lake, listed, compact_days)
         if work.objects:
-            bring(lake, work, work.objects, began)
+            bring_through(lake, work, work.objects, began)
     once_more = (listed.keys() & handed.result()) - work.objects.keys() - done
     again = {uri: listed[uri] for uri in sorted(once_more)}
-    if again:
+    if again:  # After others that are through already: the cube has these, as after a killed run.
         work.is_repeated |= bool(work.objects)
         work.objects |= again
         work.note(lake)
     if again or not work.objects:
-        bring(lake, work, again, began)
+        bring_through(lake, work, again, began)
     return work
 
 
-def bring(lake: Bucket, work: Work, objects: dict[str, RawObject], began: float) -> None:
+def bring_through(lake: Bucket, work: Work, objects: dict[str, RawObject], began: float) -> None:
     """Bring these of the objects in hand, which the note names, through all layers."""
     if objects:
         take_in(lake, work, objects)

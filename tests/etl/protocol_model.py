@@ -25,6 +25,7 @@ RULES = {
     "days": "days to be rebuilt stand in the note",
     "run": "the note tells the run's name, and the next run goes on under it",
     "own rows": "visitors come from all that the run has in silver, also from what a killed one had",
+    "through twice": "a run that brings more through all layers is from then on as one that is repeated",
     "counted anew": "what a killed run may have added to the cube is counted anew, with all other events",
     "joined noted": "a day stands in the note while its visitors' files are joined",
     "other visitors": "who is a visitor in another run's folder is none in this one's",
@@ -197,14 +198,17 @@ class World:
                 store.drop(key)
         if (work or days or left) and self.without != "note first":
             note()
-        if work:
+        is_through = bool(work)  # all layers, before the reader has answered
+        if is_through:
             take_in(dict(work))
-        is_handed = is_last and not reader_fails
-        if is_handed and (again := {o: self.raw[o] for o in sorted(handed - work.keys() - (done or set()))}):
+            self.refine(run, is_repeated, work, days, note, joins)
+        once_more = handed - work.keys() - (done or set()) if is_last and not reader_fails else set()
+        if again := {o: self.raw[o] for o in sorted(once_more)}:
+            is_repeated = is_repeated or (is_through and self.without != "through twice")
             work |= again
             note()
             take_in(again)
-        if work or days or self.lacks_gold:
+        if again or (not is_through and (days or self.lacks_gold)):
             self.refine(run, is_repeated, work, days, note, joins)
         if too_many_rejected:
             raise Crash

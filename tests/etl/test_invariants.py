@@ -327,6 +327,17 @@ def test_a_run_without_new_objects_changes_nothing_and_one_after_a_bookmark_rese
     workbench.assert_holds(thin_sample)
 
 
+def test_a_run_that_finds_new_objects_after_a_bookmark_reset_counts_nothing_twice(
+    workbench: Workbench, after_first_run: State
+) -> None:
+    """The new ones are through all layers when the reader names the others, too."""
+    workbench.put_back(after_first_run)
+    workbench.forget_bookmark()
+    workbench.upload(SECONDS["appending"])
+    assert workbench.run()["bronze"]["files"] == len(FIRST | SECONDS["appending"])
+    workbench.assert_holds(FIRST | SECONDS["appending"])
+
+
 # --- 3. Incremental = full ----------------------------------------------------------------------------------
 
 
