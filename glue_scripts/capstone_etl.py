@@ -32,10 +32,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from functools import partial
+from functools import partial, reduce
 from io import BytesIO
 from itertools import accumulate, chain, islice
 from math import inf
+from operator import and_
 from tempfile import TemporaryFile
 from time import monotonic, sleep, time
 from typing import Any
@@ -82,6 +83,10 @@ class Table:
 
     def day(self, day: str) -> str:
         return "{}/year={}/month={}/day={}".format(self.location, *day.split("-"))
+
+    def folder(self, run: str, day: date, hour: int = 0) -> str:
+        below = {"hour": f"/hour={hour:02d}", "run": f"/run={run}"}
+        return self.day(str(day)) + "".join(below[name] for name in self.folders[3:])
 
 
 BY_DAY, BY_MINUTE = ("year", "month", "day"), ("year", "month", "day", "hour", "minute")
@@ -298,7 +303,7 @@ def blocks_of(file: Any) -> Iterator[bytes | None]:
 THREADS = 16
 TASK_BYTES = 6 * 2**20  # of the files that a task reads; one counts as so many more as its request costs:
 REQUEST_BYTES, BYTES_OF_AN_EVENT = 2**16, 20
-PACKED: dict[str, Any] = {"compression": "zstd", "compression_level": 8}
+PACKED: dict[str, Any] = {"compression": "zstd"}
 SMALL_BYTES, MOST_SMALL_FILES = 2**20, 50  # of the visitors of a day
 
 
@@ -354,43 +359,43 @@ class Bucket:
         With a `file`, whose rows must be in one task's hands, it takes the place of what had that name. It
         is planned here: other threads would not plan with this session's settings.
         """
-        day, bucket, location = F.col("event_date").cast("string"), self.name, table.location
-        values = {"year": day.substr(1, 4), "month": day.substr(6, 2), "day": day.substr(9, 2)}
-        values |= {"hour": F.lpad("event_hour", 2, "0"), "run": F.lit(run)}
-        folder = F.concat_ws("/", *[F.concat(F.lit(f"{name}="), values[name]) for name in table.folders])
-        columns, name = table.arrow, file or uuid4().hex[:8] + "-{}"
+        bucket, columns, name = self.name, table.arrow, file or uuid4().hex[:8] + "-{}"
+        keys = ["event_date", *["event_hour"] * ("hour" in table.folders)]
 
         def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             s3, task = s3_client(), TaskContext.get().partitionId()  # type: ignore[union-attr]
             writers = dict[str, pq.ParquetWriter]()
             with ExitStack() as files:
                 for batch in map(pa.Table.from_batches, ([one] for one in batches)):
-                    for one in batch["folder"].unique().to_pylist():
+                    for values in batch.group_by(keys).aggregate([]).to_pylist():
+                        one = table.folder(run, *values.values())
                         if one not in writers:
                             content = files.enter_context(TemporaryFile())
                             writers[one] = pq.ParquetWriter(content, columns, **PACKED)
-                        writers[one].write_table(
-                            batch.filter(pc.field("folder") == one).select(columns.names).cast(columns)
-                        )
+                        is_there = reduce(and_, (pc.field(key) == value for key, value in values.items()))
+                        writers[one].write_table(batch.filter(is_there).cast(columns))
                 for one, writer in writers.items():
                     writer.close()
                     writer.where.seek(0)
-                    s3.upload_fileobj(writer.where, bucket, f"{location}/{one}/{name.format(task)}.parquet")
+                    s3.upload_fileobj(writer.where, bucket, f"{one}/{name.format(task)}.parquet")
             yield pa.record_batch([[len(writers)]], ["files"])
 
-        return rows.select(*columns.names, folder.alias("folder")).mapInArrow(write, "files bigint").collect
+        return rows.select(*columns.names).mapInArrow(write, "files bigint").collect
 
     def rows(
         self,
         columns: T.StructType,
         files: dict[str, int],
         narrow: Callable[[pa.Table], pa.Table] | None = None,
+        narrowed: T.StructType | None = None,
     ) -> DataFrame:
         """The rows of Parquet files of these sizes, each got by one request: Spark makes a dozen.
 
-        Folders are columns, too. With `narrow`, Spark gets what that leaves of the rows, group by group.
+        Folders are columns, too. With `narrow`, Spark gets what that makes of the rows, group by group: these
+        columns, or `narrowed`.
         """
-        bucket, schema = self.name, to_arrow_schema(columns)
+        columns_told = narrowed or columns
+        bucket, schema, told = self.name, to_arrow_schema(columns), to_arrow_schema(columns_told)
         # Of text that is dropped, its place in a dictionary is enough.
         texts = [one.name for one in schema if one.type == pa.string()] if narrow else None
         size = sum(files.values()) + REQUEST_BYTES * len(files)
@@ -411,15 +416,15 @@ class Bucket:
                     file = pq.ParquetFile(BytesIO(content), read_dictionary=texts)
                     for group in range(file.num_row_groups):
                         rows = file.read_row_group(group, columns=own)
-                        rows = narrow(rows) if narrow else rows
+                        rows = narrow(rows.unify_dictionaries()) if narrow else rows
                         for name in schema.names:
                             if name in folders:
                                 rows = rows.append_column(name, pa.repeat(folders[name], len(rows)))
-                        yield from rows.select(schema.names).cast(schema).to_batches()
+                        yield from rows.select(told.names).cast(told).to_batches()
 
         if not keys:
-            return self.spark.createDataFrame([], columns)
-        return self.spark.range(0, len(keys), 1, tasks).mapInArrow(read, columns)
+            return self.spark.createDataFrame([], columns_told)
+        return self.spark.range(0, len(keys), 1, tasks).mapInArrow(read, columns_told)
 
     def rows_in(self, columns: T.StructType, contents: Iterable[bytes]) -> DataFrame:
         """The rows of Parquet files that were read before."""
@@ -855,8 +860,8 @@ def renewed_visitors(
     visitors = lake.files(map(DAILY_VISITORS.day, days))
     of_others = {key: size for key, size in visitors.items() if f"/run={run}/" not in key}
     lake.delete_these(list(visitors.keys() - of_others.keys()))
-    events = lake.rows(of_silver("event_date", "user_id", "session_id"), own)
-    seen, columns = daily_visitors(events).persist(), DAILY_VISITORS.columns
+    columns, of_events = DAILY_VISITORS.columns, of_silver("event_date", "user_id", "session_id")
+    seen = lake.rows(of_events, own, daily_visitors, columns).distinct().persist()
     hashed = F.xxhash64("visitor_id").alias("hash")  # Found faster than texts; a few too many do no harm.
     hashes = work.broadcast_if_few(seen.select(hashed))
     known = lake.rows(columns, of_others).select("*", hashed)  # Many: they pass by.
@@ -894,10 +899,15 @@ def event_cube(events: DataFrame, cube: DataFrame) -> DataFrame:
     return one_each.select(*names).unionByName(cube).groupBy(*names[:5]).agg(*sums)
 
 
-def daily_visitors(events: DataFrame) -> DataFrame:
+def daily_visitors(events: pa.Table) -> pa.Table:
     """Silver -> its distinct users and sessions of each day."""
-    visitor = F.explode(F.create_map(F.lit("user"), "user_id", F.lit("session"), "session_id"))
-    return events.select("event_date", visitor.alias("visitor_type", "visitor_id")).distinct()
+
+    def of_type(kind: str) -> pa.Table:
+        days, ids = events.group_by(["event_date", f"{kind}_id"]).aggregate([]).columns
+        columns = [days, pa.repeat(kind, len(days)), ids.cast(pa.string())]
+        return pa.table(columns, DAILY_VISITORS.columns.names)
+
+    return pa.concat_tables(map(of_type, ("user", "session")))
 
 
 GOLD: dict[str, tuple[Table, str, Callable[[DataFrame], DataFrame]]] = {}
@@ -926,13 +936,14 @@ def category_performance(cube: DataFrame) -> DataFrame:
     return cube.groupBy("event_date", "category").agg(F.sum("event_count").alias("event_count"))
 
 
-VISITOR_COUNTS = schema("event_date date, visitor_type string, visitors bigint")
+DAYS_AND_TYPES = "event_date date, visitor_type string"
+VISITOR_COUNTS = schema(f"{DAYS_AND_TYPES}, visitors bigint")
 
 
 def counted(visitors: pa.Table) -> pa.Table:
     """How many visitors of each day and type there are. Each of a day is in one row."""
-    rows = visitors.unify_dictionaries().group_by(VISITOR_COUNTS.names[:2])
-    return rows.aggregate([([], "count_all")]).rename_columns(VISITOR_COUNTS.names)
+    rows = visitors.group_by(visitors.column_names).aggregate([([], "count_all")])
+    return rows.rename_columns(VISITOR_COUNTS.names)
 
 
 @gold("daily_visitors", "event_date date, unique_users bigint, unique_sessions bigint")
@@ -1015,7 +1026,7 @@ def write_gold(lake: Bucket, days: set[str]) -> None:
 
     hours, visitor_files = (lake.files(map(one.day, days)) for one in (EVENT_CUBE, DAILY_VISITORS))
     cube, counts = lake.rows(EVENT_CUBE.columns, hours).persist(), "gold.product_counts"
-    visitors = lake.rows(VISITOR_COUNTS, visitor_files, counted)
+    visitors = lake.rows(schema(DAYS_AND_TYPES), visitor_files, counted, VISITOR_COUNTS)
     with ThreadPoolExecutor() as threads:  # Other threads would not plan with this session's settings.
         of_days = threads.map(write, computed_from(event_cube=cube, daily_visitors=visitors))
         of_all_time = lake.rows(GOLD[counts][0].columns, {gold_key(counts): 0})
