@@ -137,7 +137,7 @@ format: dev  ## put the code into its standard form
 notebook: venv  ## put glue_scripts/capstone_etl.py and the pictures into build_pipeline.ipynb
 	@$(BIN)/python -m tools embed
 
-bench: venv  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
+bench: dev  ## measure everything, about an hour (PARTS="one_batch queries" for some; OPTIONS="--repeats 3")
 	@$(BIN)/python -m benchmarks $(PARTS) $(OPTIONS)
 	@$(MAKE) --no-print-directory docs
 
