@@ -413,6 +413,8 @@ SECONDS = {
         uri("2025-11-18T14:40"): packed(line(VIEW, timestamp="2025-11-17T23:00:00Z")),
     },
 }
+# Glue's reader fails of it: then the note alone tells what a killed run had in hand.
+NO_UTF_8 = {uri("2025-11-18T14:45"): packed(line(user_id="u_7"), b"\xff")}
 RECORDS = re.compile(r"\w+ lake/(_pending/|bronze/versions/|gold/\w+/[^/]+\.parquet)")
 IS_LONG = "ETL_EXAMPLES" in os.environ
 
@@ -442,12 +444,14 @@ def test_a_run_killed_between_any_two_requests_is_made_good_by_the_next(
 ) -> None:
     """At some of all requests, and before and after each that tells what was done, or answers."""
     with in_parts() if kind == "redelivering" else nullcontext():
-        kill_and_repeat(workbench, after_first_run, kind)
+        kill_and_repeat(
+            workbench, after_first_run, SECONDS[kind] | (NO_UTF_8 if kind == "correcting" else {})
+        )
 
 
-def kill_and_repeat(workbench: Workbench, after_first_run: State, kind: str) -> None:
+def kill_and_repeat(workbench: Workbench, after_first_run: State, second: Objects) -> None:
     workbench.put_back(after_first_run)
-    workbench.upload(SECONDS[kind])
+    workbench.upload(second)
     uploaded = workbench.state()
     requests = requests_of_a_run(workbench)
     records = [place for place, change in enumerate(changes(requests)) if RECORDS.match(change)]
@@ -462,7 +466,7 @@ def kill_and_repeat(workbench: Workbench, after_first_run: State, kind: str) -> 
         workbench.put_back(uploaded)
         killed += workbench.run_in_the_dark_after(number, only_changes=only_changes)
         workbench.run()
-        workbench.assert_holds(FIRST | SECONDS[kind])
+        workbench.assert_holds(FIRST | second)
     assert killed >= len(kills) - 2, "a run may need a few requests less than another"
 
 
@@ -515,7 +519,9 @@ def test_a_killed_run_is_made_good_although_its_raw_objects_have_expired(
     uploaded = workbench.state()
     of_a_run = changes(requests_of_a_run(workbench))
     _, noted, *_ = [place for place, change in enumerate(of_a_run) if "/_pending/" in change]
-    for number in (max(noted - 2, 0), noted, noted + 1, noted + 3):
+    points = (max(noted - 2, 0), noted, noted + 1, noted + 3)
+    # Else two of them, others for each kind.
+    for number in points if IS_LONG else points[kind == "redelivering" :: 2]:
         workbench.put_back(uploaded)
         assert workbench.run_in_the_dark_after(number)
         workbench.delete(second)
