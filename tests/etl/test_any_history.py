@@ -87,7 +87,7 @@ def lakes(draw: st.DrawFn, years: st.SearchStrategy[list[int]], size: Mapping[st
     is_calm = draw(st.integers(0, 3)) == 3
     weather = Weather(is_calm, not is_calm and draw(st.integers(0, 3)) < 3, draw(st.booleans()))
     told = {year: draw(histories(year, number_of_runs, weather, size)) for year in draw(years)}
-    requests = st.integers(0, 600 + 150 * len(told))
+    requests = st.integers(0, 80 + 25 * len(told))  # About as many as a run asks.
     runs = [
         Run(
             {source: data for part in parts for source, data in part.items()},
@@ -171,6 +171,8 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     ]
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("", *told, sep="\n")
+    if counts["lakes"] >= SMALL_LAKES + LARGE_LAKES:
+        assert counts["killed"] * 8 > counts["runs"], "runs ask less than is drawn: they live on"
 
 
 def settings_for(lakes: int) -> settings:
@@ -222,7 +224,9 @@ def assert_ends_as_computed(workbench: Workbench, tally: Tally, lake: Lake) -> N
         )
         final |= run.objects
         with in_parts() if run.is_in_parts else nullcontext():
-            if run.requests is not None and workbench.run_in_the_dark_after(run.requests, deliveries):
+            if run.requests is not None and workbench.run_in_the_dark_after(
+                run.requests, deliveries, only_changes=False
+            ):
                 tally.update(killed=1)
                 continue
             summary = workbench.run() if deliveries is None else workbench.watch(deliveries)
