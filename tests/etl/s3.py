@@ -124,7 +124,8 @@ class Store:
     @property
     def environment(self) -> dict[str, str]:
         """What points boto3 to this store, through the gate."""
-        return environment_for(self.aws.endpoint_url) | {"AWS_MAX_ATTEMPTS": "1"}
+        # Twice, as the server may close an idle connection just then; what the gate forbids is not repeated.
+        return environment_for(self.aws.endpoint_url) | {"AWS_MAX_ATTEMPTS": "2"}
 
     def put(self, uri: str, content: bytes, modified: datetime | None = None) -> None:
         """Write an object: in a second of its own, unless it is to have been modified at another time."""
