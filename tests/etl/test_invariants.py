@@ -520,7 +520,7 @@ def test_a_killed_run_is_made_good_although_its_raw_objects_have_expired(
     of_a_run = changes(requests_of_a_run(workbench))
     _, noted, *_ = [place for place, change in enumerate(of_a_run) if "/_pending/" in change]
     points = (max(noted - 2, 0), noted, noted + 1, noted + 3)
-    # Else two of them, others for each kind.
+    # Else two of them, and the other two where another version came.
     for number in points if IS_LONG else points[kind == "redelivering" :: 2]:
         workbench.put_back(uploaded)
         assert workbench.run_in_the_dark_after(number)
