@@ -105,10 +105,11 @@ test: dev linters browser lint  ## lint, types and the pipeline's tests (those l
 test-local-aws: dev  ## the tests of the embedded AWS
 	$(SIDE_BY_SIDE) $(LOCAL_AWS)/tests
 
-test-long: dev  ## 1,000 random histories of the ETL script, and many kills (EXAMPLES=n histories, SEED=n to repeat them)
+test-long: dev browser  ## 1,000 random histories of the ETL script, many kills, and all marked as long (EXAMPLES=n, SEED=n to repeat)
 	@seed="$(SEED)"; \
 	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py tests/etl/test_invariants.py \
 	-k "any_history or killed" --hypothesis-seed="$${seed:-$$RANDOM}"
+	$(SIDE_BY_SIDE) -m long
 
 browser:  ## a Chromium for the tests that look at pages: installed where root on Debian or Ubuntu, else explained
 	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; \

@@ -165,7 +165,7 @@ def test_a_change_that_doubles_what_s3_is_asked_would_break_the_bounds(
 # --- Ctrl-C, and a broken promise ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [0, 1])
+@pytest.mark.parametrize("seconds", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_ctrl_c_while_the_stack_is_created_leaves_nothing(
     aws: LocalAws, tmp_path: Path, seconds: float
 ) -> None:
@@ -181,6 +181,7 @@ def test_ctrl_c_while_the_stack_is_created_leaves_nothing(
     assert acceptance.findings[-1]["state"] == "kept"
 
 
+@pytest.mark.long
 def test_ctrl_c_while_the_notebook_waits_for_its_run_leaves_nothing_and_a_second_one_is_explained(
     aws: LocalAws, tmp_path: Path
 ) -> None:

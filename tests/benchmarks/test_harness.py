@@ -109,6 +109,7 @@ def test_the_history_goes_on_into_the_next_day(bench: Bench, measured: Measured,
     assert {part for path in files for part in path.parts if part.startswith("day=")} == {"day=18", "day=19"}
 
 
+@pytest.mark.long
 def test_a_backlog_is_taken_in_by_one_run_whose_memory_is_watched(bench: Bench) -> None:
     figures, details = backlog.measure(bench)
     assert figures["events"].value == 3 * 1_000
@@ -119,6 +120,7 @@ def test_a_backlog_is_taken_in_by_one_run_whose_memory_is_watched(bench: Bench) 
     assert backlog.table(Result("backlog", backlog.TITLE, "2026-11-24", {}, figures, details))
 
 
+@pytest.mark.long
 def test_compaction_joins_the_files_of_a_day_keeps_its_rows_and_then_leaves_them_alone(
     bench: Bench, tmp_path: Path
 ) -> None:
@@ -226,6 +228,7 @@ def test_bytes_scanned_are_those_of_the_columns_that_a_query_names(tmp_path: Pat
     assert scanned_bytes(sql, [path, path]) == 2 * (chunks["a"] + chunks["c"])
 
 
+@pytest.mark.long
 def test_a_lake_that_is_laid_out_has_the_files_that_a_run_would_have_left(bench: Bench) -> None:
     pipeline, s3 = deploy(bench, "laid-out"), bench.aws.client("s3")
     model, other = (bench.batches(FEW.events)[number] for number in (20, 40))

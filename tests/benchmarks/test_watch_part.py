@@ -11,6 +11,7 @@ from benchmarks.harness import Bench, BenchmarkError, Scale, benchmark, deploy
 from benchmarks.parts import watch
 from benchmarks.results import Result
 
+pytestmark = pytest.mark.long
 FEW = Scale(events=2_000, warm_ups=0, watch_small=2, watch_large=1, watch_rounds=1, watch_runs=1)
 
 
