@@ -107,7 +107,7 @@ test-local-aws: dev  ## the tests of the embedded AWS
 
 test-long: dev browser  ## 1,000 random histories of the ETL script, many kills, and all marked as long (EXAMPLES=n, SEED=n to repeat)
 	@seed="$(SEED)"; \
-	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_any_history.py tests/etl/test_invariants.py \
+	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_{any_history,invariants,watch}.py \
 	-k "any_history or killed" --hypothesis-seed="$${seed:-$$RANDOM}"
 	$(SIDE_BY_SIDE) -m long
 

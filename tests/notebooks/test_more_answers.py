@@ -317,7 +317,7 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
     return drawn | {"quantity": draw(st.integers(1, 3)), "price": draw(st.sampled_from(A_THIRD))}
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(drawn=st.lists(events(), min_size=1, max_size=40), days_shown=st.integers(1, 4))
 def test_of_any_events_athena_and_the_raw_lines_give_the_same_answers(
     empty_shop: Shop, drawn: list[dict[str, Any]], days_shown: int
