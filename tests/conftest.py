@@ -20,15 +20,15 @@ from tests.oracle import Expected
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Files whose tests share a costly fixture are run by one process. The longest are begun first, and beside
-# them those that wait for the minute of a schedule.
+# Files whose tests share a costly fixture are run by one process, and the longest are begun first: each of
+# the first two takes nearly as long as the whole suite.
 # Not by marks and `--dist loadgroup`: pytest-xdist 3.8 names groups in a way that pytest 9.2 does not see.
 GROUPS = {
-    "runs of the script": re.compile(r"tests/etl/test_(any_history|invariants)\.py"),
+    "runs of the script": re.compile(r"tests/etl/test_invariants\.py"),
     "the sample data": re.compile(r"tests/(notebooks/|test_build_pipeline|docs/test_queries_reference)"),
+    "more runs of the script": re.compile(r"tests/etl/test_(any_history|repair|s3|watch)\.py"),
     "acceptance": re.compile(r"tests/acceptance/"),
     "a schedule": re.compile(r"tests/watch/test_operations\.py"),
-    "more runs of the script": re.compile(r"tests/etl/test_(repair|s3|watch)\.py"),
     "benchmarks": re.compile(r"tests/benchmarks/"),
 }
 
