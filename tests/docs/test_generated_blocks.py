@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.parts import PARTS
+from benchmarks.results import Result, load
 from capstone_pipeline.errors import PipelineError
 from tests.docs.commands import ROOT
 from tools.__main__ import main
@@ -70,6 +71,11 @@ def test_a_table_has_its_numbers_on_the_right_and_nothing_for_none() -> None:
 def test_the_command_says_which_documents_it_wrote(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    drawn = list[
+        dict[str, Result]
+    ]()  # Not into the checkout, where another test looks at the plots meanwhile.
+    monkeypatch.setattr("benchmarks.page.draw_plots", drawn.append)
     monkeypatch.setattr("tools.documents.computed_blocks", lambda: {})
     assert main(["docs"]) == 0
     assert capsys.readouterr().out == "All documents are up to date.\n"
+    assert drawn == [load()]
