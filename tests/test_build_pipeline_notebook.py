@@ -26,9 +26,9 @@ from capstone_pipeline import Connection, Shop
 from capstone_pipeline.render import COLUMNS, format_value
 from capstone_pipeline.report import NotebookFailed, run_notebook
 from local_aws import LocalAws
-from tests.etl.workbench import rows_of_table
+from tests.etl.workbench import assert_lake_holds
 from tests.oracle import COLUMNS as ORACLE_COLUMNS
-from tests.oracle import Expected, assert_same_rows
+from tests.oracle import Expected
 from tests.outputs import code_cells, read, shown
 from tests.sample import ROOT, Site, embedded, make_site, run_command
 from tools.embed import embed_script
@@ -171,9 +171,7 @@ def test_the_sample_data_gives_exactly_what_is_computed_independently(shop: Shop
     s3, bucket = shop.aws.client("s3"), shop.stack.analytics_bucket_name
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [one["Key"] for page in pages for one in page["Contents"] if one["Key"].endswith(".parquet")]
-    lake = {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
-    for table in ORACLE_COLUMNS:
-        assert_same_rows(table, rows_of_table(lake, table), oracle[table])
+    assert_lake_holds({key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}, oracle)
 
 
 def test_a_first_run_today_shows_what_was_committed(committed: NotebookNode, first: Path) -> None:

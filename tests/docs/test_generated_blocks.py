@@ -71,9 +71,8 @@ def test_a_table_has_its_numbers_on_the_right_and_nothing_for_none() -> None:
 def test_the_command_says_which_documents_it_wrote(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    drawn = list[
-        dict[str, Result]
-    ]()  # Not into the checkout, where another test looks at the plots meanwhile.
+    # Not into the checkout, where another test looks at the plots meanwhile.
+    drawn = list[dict[str, Result]]()
     monkeypatch.setattr("benchmarks.page.draw_plots", drawn.append)
     monkeypatch.setattr("tools.documents.computed_blocks", lambda: {})
     assert main(["docs"]) == 0

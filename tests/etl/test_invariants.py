@@ -538,6 +538,7 @@ def test_a_run_counts_what_is_computed_independently(workbench: Workbench, thin_
     """That all tables are exact over the whole sample: see tests/test_build_pipeline_notebook.py."""
     workbench.upload(thin_sample)
     summary = workbench.run()
+    workbench.assert_holds(thin_sample)
     bronze, silver = summary["bronze"], summary["silver"]
     assert bronze["files"] == 12
     assert bronze["rows_in"] == sum(lines_delivered(thin_sample).values())

@@ -19,7 +19,7 @@ from local_aws.server import LocalAws
 from local_aws.testing import FINAL_STATES, GlueBench, spark_jvms
 from tests import oracle
 from tests.etl.events import SEARCH, VIEW, line, packed, uri
-from tests.etl.workbench import ALL_TABLES, rows_of_table
+from tests.etl.workbench import assert_lake_holds
 
 JOB = "capstone-etl"
 KILLS = 1 if "ETL_EXAMPLES" not in os.environ else 20
@@ -82,8 +82,7 @@ class Shop(GlueBench):
     def assert_tables_are_right(self) -> None:
         expected = oracle.expected_tables(self.objects)
         lake = {key: self.read(self.target, key) for key in self.keys(self.target)}
-        for table in ALL_TABLES:
-            oracle.assert_same_rows(table, rows_of_table(lake, table), expected[table])
+        assert_lake_holds(lake, expected)
 
 
 def executors(aws: LocalAws) -> list[psutil.Process]:
