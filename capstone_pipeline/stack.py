@@ -6,7 +6,7 @@ Read only. The stack is created with the template and the AWS CLI (or `demo.py`)
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,13 @@ class Connection(Shown):
     account: str
     region: str
     endpoint_url: str | None
+    _clients: dict[str, Any] = field(default_factory=dict, init=False, compare=False)
 
     def client(self, service_name: str) -> Any:
-        """A boto3 client for `service_name`."""
-        return self.session.client(service_name)
+        """A boto3 client for `service_name`: the same each time, as it takes a while to make one."""
+        if service_name not in self._clients:
+            self._clients[service_name] = self.session.client(service_name)
+        return self._clients[service_name]
 
     def __str__(self) -> str:
         return f"Account {self.account} in {self.region} at {self.endpoint_url or 'AWS'}"

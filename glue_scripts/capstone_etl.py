@@ -422,19 +422,16 @@ class Bucket:
                                 rows = rows.append_column(name, pa.repeat(folders[name], len(rows)))
                         yield from rows.select(told.names).cast(told).to_batches()
 
-        if not keys:
-            return self.spark.createDataFrame([], columns_told)
         return self.spark.range(0, len(keys), 1, tasks).mapInArrow(read, columns_told)
 
-    def rows_in(self, columns: T.StructType, contents: Iterable[bytes]) -> DataFrame:
+    def rows_in(self, columns: T.StructType, contents: list[bytes]) -> DataFrame:
         """The rows of Parquet files that were read before."""
 
         def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for content in chain.from_iterable(batch["content"].to_pylist() for batch in batches):
-                yield from pq.ParquetFile(BytesIO(content)).read().to_batches()
+            for number in chain.from_iterable(batch["id"].to_pylist() for batch in batches):
+                yield from pq.ParquetFile(BytesIO(contents[number])).read().to_batches()
 
-        files = self.spark.createDataFrame([(content,) for content in contents], "content binary")
-        return files.mapInArrow(read, columns)
+        return self.spark.range(0, len(contents), 1, 1).mapInArrow(read, columns)
 
     def events(self, objects: Iterable[RawObject]) -> DataFrame:
         """What bronze has accepted of these objects."""
@@ -846,7 +843,7 @@ def renewed_cube(lake: Bucket, work: Work, own: dict[str, int], silver: dict[str
         folders = [EVENT_CUBE.location + hour.removeprefix(EVENTS_CLEANED.location) for hour in hours]
         counted = side_by_side(lake.read, [f"{folder}/cube.parquet" for folder in folders])
     events = lake.rows(of_silver(*EVENT_CUBE.columns.names[:5], "quantity", "price"), own)
-    cube = event_cube(events, lake.rows_in(EVENT_CUBE.columns, filter(None, counted)))
+    cube = event_cube(events, lake.rows_in(EVENT_CUBE.columns, [one for one in counted if one]))
     return lake.append(EVENT_CUBE, cube.repartition("event_date", "event_hour"), file="cube")
 
 
@@ -1135,6 +1132,9 @@ def run(
     began, spark = monotonic(), glue_context.spark_session
     for name, value in SETTINGS.items():
         spark.conf.set(name, value)
+    for name in ("functions", "PythonUtils", "SparkSession", "SparkSession$", "org", "py4j"):
+        # PySpark asks Java for them hundreds of times, which then looks into each of its archives.
+        setattr(spark._jvm, name, getattr(spark._jvm, name))
     raw, lake = Bucket(spark, source_bucket), Bucket(spark, analytics_bucket)
     known, done, newest, rounds, idle_rounds = dict[str, RawObject](), set[str](), 0, 0, 0
     told = whole_listing = -inf

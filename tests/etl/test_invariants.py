@@ -25,6 +25,7 @@ from zipimport import zipimporter
 import pyarrow as pa
 import pytest
 from awsglue.job import Job
+from py4j.java_gateway import JVMView
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -665,6 +666,25 @@ def test_a_worker_reads_the_contents_of_archives_once_and_not_before_each_task(s
         yield from batches
 
     assert len(spark.range(1).mapInArrow(as_before_a_task, "id bigint").collect()) == 1
+
+
+def test_a_run_has_java_look_up_few_names_and_no_worker_pass_rows_through(
+    workbench: Workbench,
+) -> None:
+    """PySpark asks for some with each column; and makes rows of Python's objects in a worker."""
+    workbench.upload({uri("2025-11-18T14:25"): packed(line())})
+    looked_up = list[str]()
+
+    def look_up(view: JVMView, name: str, original: Any = JVMView.__getattr__) -> Any:
+        looked_up.append(name)
+        return original(view, name)
+
+    with (
+        mock.patch.object(JVMView, "__getattr__", look_up),
+        mock.patch.object(SparkSession, "createDataFrame", side_effect=AssertionError("in a worker")),
+    ):
+        workbench.run()
+    assert len(looked_up) < 100, Counter(looked_up)
 
 
 # --- 7. One event, once -------------------------------------------------------------------------------------

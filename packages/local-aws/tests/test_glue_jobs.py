@@ -297,16 +297,20 @@ def test_boto3_and_spark_see_what_the_other_wrote_in_the_script_and_in_sparks_wo
 
         def in_worker(batches):
             client = boto3.client("s3")
+            archives = [one for one in sys.path if one.endswith((".jar", "spark.zip"))]
             for batch in batches:
                 client.put_object(Bucket=bucket, Key="both/worker/x.txt", Body=b"by boto3 in a worker")
-                yield pa.RecordBatch.from_pydict({"read": read(client, "both/spark/")})
+                columns = {"read": read(client, "both/spark/"), "archives": [json.dumps(archives)]}
+                yield pa.RecordBatch.from_pydict(columns)
 
         rows = spark.createDataFrame([("by spark",)], "value string").coalesce(1)
         rows.write.text(f"s3://{bucket}/both/spark")
         s3.put_object(Bucket=bucket, Key="both/driver/x.txt", Body=b"by boto3 in the driver")
+        (worker,) = rows.mapInArrow(in_worker, "read string, archives string").collect()
         print(json.dumps({
             "driver reads": read(s3, "both/spark/"),
-            "worker reads": [row.read for row in rows.mapInArrow(in_worker, "read string").collect()],
+            "worker reads": [worker.read],
+            "worker's archives of Spark": worker.archives,
             "spark reads": [
                 spark.read.text(f"s3://{bucket}/both/{name}").first().value for name in ("driver", "worker")
             ],
@@ -318,6 +322,7 @@ def test_boto3_and_spark_see_what_the_other_wrote_in_the_script_and_in_sparks_wo
     assert json.loads(bench.output("both", run["Id"])[0]) == {
         "driver reads": ["by spark\n"],
         "worker reads": ["by spark\n"],
+        "worker's archives of Spark": "[]",
         "spark reads": ["by boto3 in the driver", "by boto3 in a worker"],
         "region": "us-west-2",
     }

@@ -6,6 +6,7 @@
     logs       log files -> CloudWatch Logs
     runs       the memory of runs
     driver     the process of a run
+    workers    Spark's Python workers, without Spark's archives
     jvms       Spark's JVMs, one kept warm from run to run
     spark      how a JVM is started, connected to and made as good as new
     archive    its loaded classes, kept to start it faster

@@ -257,8 +257,12 @@ class _Run:
             script=os.fspath(script),
             arguments=[token for pair in self._request.arguments.items() for token in pair],
             python_path=python_path,
-            # Spark's Python workers find what the script finds.
-            settings={"spark.executorEnv.PYTHONPATH": os.pathsep.join(python_path), **settings},
+            settings={
+                # Spark's Python workers find what the script finds.
+                "spark.executorEnv.PYTHONPATH": os.pathsep.join(python_path),
+                "spark.python.daemon.module": "local_aws.glue.workers",
+                **settings,
+            },
             jvm=jvm.process.pid,
             connection=os.fspath(jvm.connection),
             run_folder=os.fspath(self._run_folder),
