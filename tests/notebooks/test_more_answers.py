@@ -450,6 +450,7 @@ def batches(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     expected.database.close()
 
 
+@pytest.mark.long  # The job's tables are the witness's after any runs (tests/etl); of those, see any events.
 def test_over_24_batches_every_answer_of_every_day_is_that_of_the_raw_lines(
     batches: tuple[Shop, Recomputed],
 ) -> None:
