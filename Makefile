@@ -49,6 +49,8 @@ dev: $(DEV_STAMP)  ## what tests and checks need besides, in the same environmen
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@# Else the first server does so in the background, which takes minutes beside tests.
+	@$(BIN)/python -m local_aws.glue.recording
 	@touch $@
 
 linters: $(LINTERS_STAMP)  ## the environment .venv-linters, for what pins an older boto3 than ours
