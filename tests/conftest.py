@@ -20,8 +20,7 @@ from tests.oracle import Expected
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Files whose tests share a costly fixture are run by one process, and the longest are begun first: each of
-# the first two takes nearly as long as the whole suite.
+# Files whose tests share a costly fixture are run by one process, and the longest are begun first.
 # Not by marks and `--dist loadgroup`: pytest-xdist 3.8 names groups in a way that pytest 9.2 does not see.
 GROUPS = {
     "runs of the script": re.compile(r"tests/etl/test_invariants\.py"),
