@@ -13,8 +13,7 @@ import sys
 
 def main() -> None:
     """Serve Spark until it ends."""
-    archives = (f"{os.environ['SPARK_HOME']}/python/lib/", f"{os.environ['SPARK_HOME']}/jars/")
-    sys.path[:] = [one for one in sys.path if not one.startswith(archives)]
+    sys.path[:] = [one for one in sys.path if not one.startswith(f"{os.environ['SPARK_HOME']}/")]
     from pyspark import daemon
 
     daemon.manager()
