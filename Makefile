@@ -114,10 +114,11 @@ test-long: dev browser  ## 1,000 random histories of the ETL script, many kills,
 	$(SIDE_BY_SIDE) -m long
 
 browser:  ## a Chromium for the tests that look at pages: installed where root on Debian or Ubuntu, else explained
-	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; \
+	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium-headless-shell chromium chromium-browser google-chrome > /dev/null; then exit 0; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		echo "Installing Chromium for the tests of rendered pages ..."; \
-		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } > /dev/null 2>&1 || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core || \
+		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } > /dev/null 2>&1 || \
 		echo "Chromium could not be installed: the tests that need a browser will be skipped."; \
 	else \
 		echo "No Chromium or Chrome found: the tests that need a browser will be skipped. Install one (apt-get install chromium, brew install --cask chromium), or name it: CHROMIUM=/path/to/chrome make test"; \

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from capstone_pipeline import Shop
 from local_aws import LocalAws, running_server
+from local_aws.glue.runner import CONF_VARIABLE
 from tests import sample
 from tests.oracle import Expected
 
@@ -56,8 +59,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A running embedded AWS with empty state, shared by all tests: name your resources apart."""
-    with running_server(tmp_path_factory.mktemp("local-aws")) as running:
+    """A running embedded AWS with empty state, shared by all tests: name your resources apart.
+
+    Spark is set up for few rows in its runs, and as usual in those of other servers in these tests.
+    """
+    with (
+        mock.patch.dict(os.environ, {CONF_VARIABLE: sample.conf(sample.FOR_FEW_ROWS)}),
+        running_server(tmp_path_factory.mktemp("local-aws")) as running,
+    ):
         yield running
 
 

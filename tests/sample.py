@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,26 @@ from tests.oracle import Expected, expected_tables
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample-data"
 STUDENT_ID = "demo"
+FOR_FEW_ROWS = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",  # until the script sets it
+}
+"""Spark settings under which a run over a few rows costs a sixth less: no plan is compiled or adapted."""
+AS_USUAL = {
+    "spark.sql.codegen.wholeStage": "true",
+    "spark.sql.codegen.factoryMode": "FALLBACK",
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.shuffle.partitions": "200",
+}
+"""Spark's own."""
 PROJECT_FILES = ("build_pipeline.ipynb", "capstone_pipeline", "glue_scripts", "queries.sql")
+
+
+def conf(settings: Mapping[str, str]) -> str:
+    """Settings in the form of Glue's --conf argument."""
+    return " --conf ".join(f"{name}={value}" for name, value in settings.items())
 
 
 @contextmanager

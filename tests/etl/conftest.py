@@ -11,24 +11,23 @@ from unittest import mock
 import pytest
 from pyspark.sql import SparkSession
 
+from local_aws.glue.spark import start_gateway
 from local_aws.java import java_home
 from tests.etl.s3 import Store, running_store
 from tests.etl.workbench import LAKE, RAW, Workbench
+from tests.sample import FOR_FEW_ROWS
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = ROOT / "packages/local-aws/src/local_aws/runtime"
 SMALL = {
+    "spark.master": "local[2]",
+    "spark.app.name": "capstone-etl-tests",
     "spark.ui.enabled": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
     "spark.log.level": "OFF",  # Runs are killed, and would tell so at length.
     "spark.ui.showConsoleProgress": "false",
-    # Plans of a few rows are interpreted faster than compiled. The jobs of the embedded AWS compile them.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
+    **FOR_FEW_ROWS,
 }
 
 
@@ -40,9 +39,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def spark(store: Store) -> Iterator[SparkSession]:
-    builder = SparkSession.builder.master("local[2]").appName("capstone-etl-tests")
-    for name, value in (store.spark_settings | SMALL).items():
-        builder = builder.config(name, value)
     # The JVM and the context take over what they find at their start.
     environment = {
         **store.environment,
@@ -52,10 +48,14 @@ def spark(store: Store) -> Iterator[SparkSession]:
         "TZ": "Australia/Lord_Howe",
     }
     with mock.patch.dict(os.environ, environment):
-        session = builder.getOrCreate()
+        jvm = start_gateway(store.spark_settings | SMALL, ("-Xmx2g", "-XX:+UseSerialGC"))
+        session = SparkSession.builder.getOrCreate()
     with mock.patch.dict(os.environ, store.environment):  # for boto3 in the script
         yield session
     session.stop()
+    assert jvm.stdin is not None
+    jvm.stdin.close()
+    jvm.wait()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from local_aws.testing import FINAL_STATES, GlueBench, spark_jvms
 from tests import oracle
 from tests.etl.events import SEARCH, VIEW, line, packed, uri
 from tests.etl.workbench import assert_lake_holds
+from tests.sample import AS_USUAL, conf
 
 JOB = "capstone-etl"
 KILLS = 1 if "ETL_EXAMPLES" not in os.environ else 20
@@ -62,10 +63,15 @@ class Shop(GlueBench):
         time.sleep(moment)
         return run_id
 
-    def assert_next_run_makes_good(self) -> None:
-        self.deliver(SECOND)
-        self.succeed(self.job)
-        self.assert_tables_are_right()
+    def succeed_on_two_workers(self) -> None:
+        """A run on two worker processes, its plans compiled and adapted as on Glue."""
+        settings = AS_USUAL | {"spark.master": "local-cluster[2,1,1024]"}
+        run_id, workers = self.start(self.job, conf=conf(settings)), 0
+        while (run := self.get(self.job, run_id))["JobRunState"] not in FINAL_STATES:
+            workers = max(workers, len(executors(self.aws)))
+            time.sleep(0.5)
+        assert run["JobRunState"] == "SUCCEEDED", run
+        assert workers == 2
 
     def starts_at_once(self, count: int) -> list[str]:
         """What each of so many starts in one moment was answered with: its run, or the error's code."""
@@ -127,21 +133,8 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
-def test_two_worker_processes_make_the_same_tables(aws: LocalAws) -> None:
-    shop = Shop(aws, "workers")
-    shop.deliver(FIRST | SECOND)
-    run_id = shop.start(shop.job, **{"conf": "spark.master=local-cluster[2,1,1024]"})
-    workers = 0
-    while (run := shop.get(shop.job, run_id))["JobRunState"] not in FINAL_STATES:
-        workers = max(workers, len(executors(aws)))
-        time.sleep(0.5)
-    assert run["JobRunState"] == "SUCCEEDED", run
-    assert workers == 2
-    shop.assert_tables_are_right()
-
-
 @pytest.mark.parametrize("number", range(KILLS))
-def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_the_next_run(
+def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_a_run_on_two_worker_processes(
     aws: LocalAws, number: int
 ) -> None:
     shop = Shop(aws, f"killed-{number}")
@@ -150,7 +143,9 @@ def test_a_job_whose_jvm_is_killed_at_any_moment_is_made_good_by_the_next_run(
     jvm.kill()
     run = shop.wait(shop.job, run_id)
     assert run["JobRunState"] == "FAILED" and "SIGKILL" in run["ErrorMessage"], run
-    shop.assert_next_run_makes_good()
+    shop.deliver(SECOND)
+    shop.succeed_on_two_workers()
+    shop.assert_tables_are_right()
 
 
 def test_a_job_stopped_at_any_moment_leaves_no_process_and_is_made_good_by_one_of_two_started_at_once(

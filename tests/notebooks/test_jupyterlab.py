@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from capstone_pipeline import Shop
+from tests.browser import in_a_browser, running_browser
 from tests.notebooks.conftest import ROOT
-from tests.notebooks.test_pages import CHROMIUM
 from tests.outputs import code_cells, read
 
 NAMES = (
@@ -34,7 +34,8 @@ NAMES = (
     "notebooks/more_answers.ipynb",
 )
 SECONDS_TO_START, SECONDS_TO_RUN = 60, 120
-# No news and no question about them; the application's commands for the test; all cells in the page at once.
+# No news and no question about them; the application's commands for the test; all cells in the page at once;
+# no look at whether JupyterLab's own assets should be built anew, with Node, at each page.
 OPTIONS = (
     "--no-browser",
     "--allow-root",
@@ -43,12 +44,15 @@ OPTIONS = (
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.expose_app_in_browser=True",
 )
-SETTINGS = {"@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"}}
+SETTINGS = {
+    "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+    "config/labconfig/page_config.json": {"buildCheck": False},
+}
 BROKEN = "[...document.querySelectorAll('.jp-Notebook img')].filter(i => !i.naturalWidth).map(i => i.alt)"
 # Asked before there is a kernel, JupyterLab clears all cells, runs none, and says that it did.
 HAS_KERNEL = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome found: see `make browser`")
+pytestmark = in_a_browser
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def running_lab(folder: Path) -> Iterator[str]:
     """A JupyterLab over the folder, with settings of its own; its address."""
     home = folder.parent / "jupyter"
     for name, content in SETTINGS.items():
-        path = home / "settings" / name
+        path = home / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     with socket.socket() as free:
@@ -110,9 +114,7 @@ def photograph(page: Page, path: Path) -> None:
 
 
 def test_every_notebook_opens_and_runs_in_jupyterlab(shop: Shop, folder: Path) -> None:
-    with running_lab(folder) as address, sync_playwright() as playwright:
-        # Root, as in a container, may not use Chromium's sandbox; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_lab(folder) as address, running_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(SECONDS_TO_RUN * 1000)
         for name in NAMES:
@@ -128,4 +130,3 @@ def test_every_notebook_opens_and_runs_in_jupyterlab(shop: Shop, folder: Path) -
             assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), name
             kinds = {output.output_type for cell in cells for output in cell.outputs}
             assert kinds <= {"execute_result", "display_data"}, name
-        browser.close()

@@ -1,13 +1,8 @@
-"""The rendered pages in a real browser, opened from the file system without a network.
-
-Needs a Chromium or Chrome: `make browser` installs one, CHROMIUM names another.
-"""
+"""The rendered pages in a real browser, opened from the file system without a network."""
 
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
@@ -17,12 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from capstone_pipeline import Answer, Query
 from capstone_pipeline.render import Panel, data_table
 from notebooks import dashboard
 from notebooks.plots import bar_plot
+from tests.browser import in_a_browser, running_browser
 from tests.names import AWKWARD_NAMES, SCRIPT
 from tests.notebooks.conftest import ROOT
 from tests.oracle import Expected
@@ -30,21 +26,14 @@ from tests.outputs import code_cells, read
 
 PAGES = ("explore_events", "validate_results", "dashboard", "data_quality", "more_answers")
 WIDTHS = {"phone": 390, "desktop": 1280}
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome found: see `make browser`")
+pytestmark = in_a_browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Root, as in a container, may not use Chromium's sandbox; the pages are our own.
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +15,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import sync_playwright
 
 from capstone_pipeline import Answer, PortTaken, Query
 from capstone_pipeline.watch.figures import LogLine, Progress, Snapshot, content_of
 from capstone_pipeline.watch.keeper import JobState
 from capstone_pipeline.watch.page import OLD_AFTER_SECONDS, Delivered, LivePage, is_old, status
+from tests.browser import in_a_browser, running_browser
 from tests.names import AWKWARD_NAMES, SCRIPT
 
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 WATCHES = JobState(run_id="jr_1", starts=1, down_since=None)
 SHOWN = Snapshot(1, "<p>figures</p>", NOW, NOW - timedelta(seconds=9), heard="jr_1")
@@ -177,13 +171,12 @@ def test_an_empty_gold_has_no_figures() -> None:
     assert content_of(answers([])) == ""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome found: see `make browser`")
+@in_a_browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_name_or_figure_can_run_a_script_or_widen_the_page(width: int) -> None:
     figures = replace(SHOWN, content=content_of(answers(list(AWKWARD_NAMES))), trouble=SCRIPT)
     wrong: list[str] = []
-    with served(WATCHES, figures, title=SCRIPT) as live, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with served(WATCHES, figures, title=SCRIPT) as live, running_browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900})
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))

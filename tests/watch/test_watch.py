@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,18 +22,15 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from local_aws import LocalAws, running_server
 from local_aws.testing import spark_jvms
+from tests.browser import CHROMIUM, in_a_browser, running_browser
 
 ROOT = Path(__file__).parent.parent.parent
 ID = "watch-1"
 JOB = f"capstone-etl-{ID}"
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
 LONG_ENOUGH_SECONDS = 240
 WIDTHS = (1280, 390)
 
@@ -157,12 +153,8 @@ def browser_pages(url: str) -> Iterator[Callable[[], dict[str, Any]]]:
     if CHROMIUM is None:
         yield dict
         return
-    with sync_playwright() as playwright:
-        browser, wrong, pages = (
-            playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]),
-            list[str](),
-            dict[int, Page](),
-        )
+    with running_browser() as browser:
+        wrong, pages = list[str](), dict[int, Page]()
         for width in WIDTHS:
             pages[width] = browser.new_page(viewport={"width": width, "height": 900})
             pages[width].on("pageerror", lambda error: wrong.append(str(error)))
@@ -181,10 +173,8 @@ def browser_pages(url: str) -> Iterator[Callable[[], dict[str, Any]]]:
             }
 
         yield look
-        browser.close()
 
 
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome found: see `make browser`")
 RUN = "Run (jr_[0-9a-f]+) started"
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from local_aws.glue.jvms import IDLE_VARIABLE, JvmPool
+from local_aws.glue.runner import CONF_VARIABLE
 from local_aws.server import LocalAws, running_server
 from local_aws.testing import GlueBench, spark_jvms
 
@@ -61,8 +64,9 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A server of its own: another test's run would take the idle JVM."""
-    with running_server(tmp_path_factory.mktemp("jvms")) as aws:
+    """A server of its own, as another test's run would take the idle JVM, and with settings for all runs."""
+    settings = {CONF_VARIABLE: "spark.sql.shuffle.partitions=11 --conf spark.ui.enabled=false"}
+    with mock.patch.dict(os.environ, settings), running_server(tmp_path_factory.mktemp("jvms")) as aws:
         yield aws
 
 
@@ -83,7 +87,7 @@ def test_the_next_run_finds_a_warm_jvm_and_nothing_of_the_run_before(bench: Glue
     first = shown(bench, conf="spark.sql.shuffle.partitions=7")
     assert first["partitions"] == "7"
     second = shown(bench)
-    assert second == {**first, "partitions": "200"}
+    assert second == {**first, "partitions": "11"}
     assert (second["left"], second["log level"], second["views"]) == (None, "WARN", [])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local_aws.glue.runner import JobCannotRun, spark_settings
+from local_aws.glue.runner import CONF_VARIABLE, JobCannotRun, spark_settings
 from local_aws.glue.runs import JobKey, RunStore, TooManyRuns
 
 JOB = JobKey("000000000000", "us-west-2", "job")
@@ -87,8 +87,9 @@ def test_deleted_runs_are_gone_and_later_changes_to_them_ignored(runs: RunStore)
 
 
 def test_the_conf_argument_may_hold_several_settings() -> None:
-    assert spark_settings("a=1 --conf b=x y --conf c=k=v") == {"a": "1", "b": "x y", "c": "k=v"}
-    assert spark_settings("--conf a=1") == {"a": "1"}
-    assert spark_settings("") == {}
-    with pytest.raises(JobCannotRun, match="name=value"):
-        spark_settings("a=1 --conf nonsense")
+    assert spark_settings("--conf", "a=1 --conf b=x y --conf c=k=v") == {"a": "1", "b": "x y", "c": "k=v"}
+    assert spark_settings("--conf", "--conf a=1") == {"a": "1"}
+    assert spark_settings("--conf", "") == {}
+    for name in ("--conf", CONF_VARIABLE):
+        with pytest.raises(JobCannotRun, match=f"{name} 'nonsense' is not of the form name=value"):
+            spark_settings(name, "a=1 --conf nonsense")

@@ -11,7 +11,7 @@ import pytest
 from local_aws.glue import archive
 from local_aws.glue.cache import CACHE_VARIABLE
 from local_aws.glue.driver import end_of_process
-from local_aws.glue.spark import MEMORY_VARIABLE, class_path, java_options
+from local_aws.glue.spark import class_path, java_options
 from local_aws.java import java_home
 
 
@@ -21,13 +21,8 @@ def test_java_comes_from_its_wheel_and_is_17() -> None:
     assert 'version "17.' in version
 
 
-def test_memory_is_the_jobs_else_the_environments_else_a_share_of_the_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv(MEMORY_VARIABLE, raising=False)
+def test_memory_is_what_is_set_else_a_share_of_the_machine() -> None:
     assert any(option.startswith("-Xmx") and option.endswith("m") for option in java_options({}))
-    monkeypatch.setenv(MEMORY_VARIABLE, "3g")
-    assert "-Xmx3g" in java_options({})
     assert "-Xmx5g" in java_options({"spark.driver.memory": "5g"})
 
 

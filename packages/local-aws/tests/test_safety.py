@@ -26,10 +26,8 @@ from local_aws.server import LocalAws
 BUCKET, FUNCTION = "safety", "safety"
 INVOKE = f"/2015-03-31/functions/{FUNCTION}/invocations"
 FOREIGN_NAME = "rebound.example"
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 REQUESTS = {
     "Lambda invocation": ("POST", INVOKE),

@@ -17,6 +17,7 @@ environment:
   LOCAL_AWS_STATE_DIR  where state is kept (default .local-aws in the current folder)
   LOCAL_AWS_WARM_JVM_SECONDS
                        how long Spark's JVM waits, warm, for the next job run (default 600; 0: not at all)
+  LOCAL_AWS_SPARK_CONF Spark settings of all job runs, in the form of Glue's --conf: "a=b --conf c=d"
   LOCAL_AWS_S3_DELAY_MS
                        milliseconds that each request to S3 waits, as for a distant S3 (default 0)
 

@@ -34,7 +34,8 @@ from local_aws.glue.s3a import S3ANotInstalled
 from local_aws.glue.spark import s3_on_s3a
 from local_aws.runtime.awsglue.job import BOOKMARKS_VARIABLE
 
-MASTER_VARIABLE = "LOCAL_AWS_SPARK_MASTER"
+CONF_VARIABLE = "LOCAL_AWS_SPARK_CONF"
+"""Spark settings of all runs, in the form of Glue's --conf argument, which comes before them."""
 
 _RUNTIME = Path(__file__).resolve().parents[1] / "runtime"
 _POLL_SECONDS = 0.1
@@ -347,10 +348,10 @@ class _Run:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} GLUE {line}\n")
 
     def _settings(self) -> dict[str, str]:
-        """Spark's configuration: ours, then what the job's --conf argument says. Raises JobCannotRun."""
+        """Spark's configuration: ours, the environment's, the job's --conf argument. Raises JobCannotRun."""
         return {
             "spark.app.name": self._record.job.name,
-            "spark.master": os.environ.get(MASTER_VARIABLE) or "local[*]",
+            "spark.master": "local[*]",
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.driver.host": "127.0.0.1",
@@ -359,7 +360,8 @@ class _Run:
             # No _SUCCESS objects: nobody looks at them, and they lie between the data.
             "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
             **self._file_system(),
-            **spark_settings(self._request.arguments.get("--conf", "")),
+            **spark_settings(CONF_VARIABLE, os.environ.get(CONF_VARIABLE, "")),
+            **spark_settings("--conf", self._request.arguments.get("--conf", "")),
         }
 
     def _file_system(self) -> dict[str, str]:
@@ -398,15 +400,15 @@ class _Run:
         return path
 
 
-def spark_settings(argument: str) -> dict[str, str]:
-    """Settings of Glue's --conf argument: "a=1", or several as "a=1 --conf b=2". Raises JobCannotRun."""
+def spark_settings(name: str, text: str) -> dict[str, str]:
+    """Settings as of Glue's --conf argument: "a=1", or several as "a=1 --conf b=2". Raises JobCannotRun."""
     settings = {}
-    for part in re.split(r"(?:^|\s+)--conf\s+", argument.strip()):
-        name, equals, value = part.strip().partition("=")
+    for part in re.split(r"(?:^|\s+)--conf\s+", text.strip()):
+        setting, equals, value = part.strip().partition("=")
         if equals:
-            settings[name.strip()] = value.strip()
+            settings[setting.strip()] = value.strip()
         elif part.strip():
-            raise JobCannotRun(f"--conf {part.strip()!r} is not of the form name=value")
+            raise JobCannotRun(f"{name} {part.strip()!r} is not of the form name=value")
     return settings
 
 

@@ -28,7 +28,6 @@ from local_aws.java import java_home
 
 GATEWAY_PORT_VARIABLE = "PYSPARK_GATEWAY_PORT"
 GATEWAY_SECRET_VARIABLE = "PYSPARK_GATEWAY_SECRET"
-MEMORY_VARIABLE = "LOCAL_AWS_SPARK_DRIVER_MEMORY"
 
 _HESITANT_COMPILER = (
     "-XX:Tier4InvocationThreshold=50000",
@@ -125,10 +124,9 @@ def s3_on_s3a(endpoint_url: str, account: str = "000000000000") -> dict[str, str
 def java_options(settings: Mapping[str, str]) -> list[str]:
     """JVM options for a driver: ours, and those that Spark's launcher makes of the settings.
 
-    Memory is spark.driver.memory, else LOCAL_AWS_SPARK_DRIVER_MEMORY, else a quarter of the machine's, from 1
-    to 4 GiB.
+    Memory is spark.driver.memory, else a quarter of the machine's, from 1 to 4 GiB.
     """
-    memory = settings.get("spark.driver.memory") or os.environ.get(MEMORY_VARIABLE) or _default_memory()
+    memory = settings.get("spark.driver.memory") or _default_memory()
     return [
         f"-Xmx{memory}",
         "-XX:+UseParallelGC",
