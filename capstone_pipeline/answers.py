@@ -13,7 +13,6 @@ import awswrangler as wr
 import pandas as pd
 
 from capstone_pipeline.errors import InvalidQueryFile, QueryFailed, own_errors
-from capstone_pipeline.plots import plot_answer
 from capstone_pipeline.render import (
     Shown,
     data_table,
@@ -89,7 +88,14 @@ class Answer(Shown):
         table = f"{data_table(self.frame)}<div class='note'>{html.escape(note)}</div>"
         if self.frame.empty:
             table += f"<div>{self._no_rows}</div>"
-        return table_beside_plot(table, plot_answer(self.query.number, self.frame))
+        return table_beside_plot(table, self.plot)
+
+    @property
+    def plot(self) -> str:
+        """The answer as an HTML image; "" where there is nothing to draw."""
+        from capstone_pipeline.plots import plot_answer  # Late: a shell shows text, and is ready sooner.
+
+        return plot_answer(self.query.number, self.frame)
 
     @property
     def _title(self) -> str:

@@ -31,6 +31,9 @@ GROUPS = {
     "more runs of the script": re.compile(r"tests/etl/test_(any_history|repair|s3|watch)\.py"),
     "acceptance": re.compile(r"tests/acceptance/"),
     "a schedule": re.compile(r"tests/watch/test_operations\.py"),
+    "commands": re.compile(r"tests/docs/test_documented_commands\.py"),
+    "processes": re.compile(r"tests/etl/test_processes\.py"),
+    "live answers": re.compile(r"tests/watch/test_watch\.py"),
     "benchmarks": re.compile(r"tests/benchmarks/"),
 }
 

@@ -30,6 +30,11 @@ def test_product_and_notebooks_are_found_from_another_folder(tmp_path: Path) -> 
     assert done.stdout == "5\n", f"install the checkout, `make venv`:\n{done.stderr}"
 
 
+def test_commands_of_a_shell_load_no_plots() -> None:
+    code = "import capstone_pipeline.__main__, sys; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
 def installed_with(requirements: Iterable[str]) -> set[str]:
     """The names of the distributions that these bring, themselves included."""
     names, waiting = set[str](), [Requirement(one) for one in requirements]

@@ -18,7 +18,6 @@ import pandas as pd
 
 from capstone_pipeline.answers import Answer, read_queries
 from capstone_pipeline.errors import PipelineError, own_errors
-from capstone_pipeline.plots import plot_answer
 from capstone_pipeline.render import block, data_table, format_value
 from capstone_pipeline.shop import Shop
 
@@ -162,7 +161,7 @@ def content_of(answers: list[Answer]) -> str:
 def _panel(answer: Answer) -> str:
     number, title = answer.query.number, html.escape(answer.query.title.capitalize())
     return (
-        f'<section><h2>{title}</h2><div class="plot">{plot_answer(number, answer.frame)}</div>'
+        f'<section><h2>{title}</h2><div class="plot">{answer.plot}</div>'
         f'<details data-key="{number}"><summary>Table</summary>{data_table(answer.frame)}</details></section>'
     )
 

@@ -60,6 +60,7 @@ def test_a_rendered_notebook_names_nothing_that_lies_elsewhere(
     assert page("iframe") == []
 
 
+@pytest.mark.long  # nbval over build_pipeline.ipynb, and other executions of this notebook elsewhere, are not
 def test_nbval_finds_the_exploration_working_from_another_folder() -> None:
     notebook = NOTEBOOKS / "explore_events.ipynb"
     options = ("--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "-q")

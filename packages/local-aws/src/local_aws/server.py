@@ -173,9 +173,17 @@ class LocalAws:
         """A boto3 session bound to this server; libraries that take a session (awswrangler) work with it."""
         return self._session
 
-    def client(self, service_name: str, **kwargs: Any) -> Any:
-        """A boto3 client of this server."""
-        return self._session.client(service_name, **kwargs)
+    def client(self, service_name: str, **options: Any) -> Any:
+        """A boto3 client of this server; without options, the same one each time."""
+        if options:
+            return self._session.client(service_name, **options)
+        if service_name not in self._clients:
+            self._clients[service_name] = self._session.client(service_name)
+        return self._clients[service_name]
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
 
     def requests(self, *, reset: bool = False) -> dict[str, dict[str, int]]:
         """As the function `requests`."""
