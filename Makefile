@@ -111,7 +111,7 @@ test-long: dev browser  ## 1,000 random histories of the ETL script, many kills,
 	@seed="$(SEED)"; \
 	ETL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/etl/test_{any_history,invariants,watch}.py \
 	-k "any_history or killed" --hypothesis-seed="$${seed:-$$RANDOM}"
-	$(SIDE_BY_SIDE) -m long
+	$(SIDE_BY_SIDE) -m long tests $(LOCAL_AWS)/tests
 
 browser:  ## a Chromium for the tests that look at pages: installed where root on Debian or Ubuntu, else explained
 	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium-headless-shell chromium chromium-browser google-chrome > /dev/null; then exit 0; \

@@ -85,7 +85,7 @@ def first(aws: LocalAws, site: sample.Site, tmp_path_factory: pytest.TempPathFac
     """The notebook executed for the first time, by papermill's own command and from another folder."""
     output = site.folder / "first.ipynb"
     arguments = (str(site.notebook), str(output), "-p", "poll_seconds", "0.5", "-r", "student_id", "demo")
-    with sample.embedded(aws):
+    with sample.environment_of(aws):
         elsewhere = tmp_path_factory.mktemp("elsewhere")
         done = sample.run_command(site, "papermill", *arguments, folder=elsewhere)
     assert done.returncode == 0, done.stderr

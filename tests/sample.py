@@ -30,6 +30,7 @@ FOR_FEW_ROWS = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "2",  # until the script sets it
+    "spark.sql.ui.explainMode": "simple",  # of what nobody looks at
 }
 """Spark settings under which a run over a few rows costs a sixth less: no plan is compiled or adapted."""
 AS_USUAL = {
@@ -37,6 +38,7 @@ AS_USUAL = {
     "spark.sql.codegen.factoryMode": "FALLBACK",
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.shuffle.partitions": "200",
+    "spark.sql.ui.explainMode": "formatted",
 }
 """Spark's own."""
 PROJECT_FILES = ("build_pipeline.ipynb", "capstone_pipeline", "glue_scripts", "queries.sql")
@@ -48,11 +50,18 @@ def conf(settings: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def embedded(aws: LocalAws, **more: str) -> Iterator[Connection]:
+def environment_of(aws: LocalAws, **more: str) -> Iterator[None]:
     """The environment of the embedded AWS, and more, for all processes that are started."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**aws.environment, **more}.items():
             patch.setenv(name, value)
+        yield
+
+
+@contextmanager
+def embedded(aws: LocalAws) -> Iterator[Connection]:
+    """A connection to the embedded AWS, in its environment."""
+    with environment_of(aws):
         yield pipeline.connect("us-west-2")
 
 

@@ -85,6 +85,7 @@ def measured(bench: Bench) -> Measured:
         return Measured(*history.measure(bench), *before[0])
 
 
+@pytest.mark.long
 def test_the_three_contenders_do_the_same_work_and_its_bytes_are_counted(
     bench: Bench, measured: Measured, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_three_contenders_do_the_same_work_and_its_bytes_are_counted(
         assert raw.stat().st_size <= run["bytes_read"] < 50 * raw.stat().st_size
 
 
+@pytest.mark.long
 def test_the_history_goes_on_into_the_next_day(bench: Bench, measured: Measured, tmp_path: Path) -> None:
     figures, details = measured.figures, measured.details
     (our_run,), (baseline_run,), next_day = details["ours"], details["baseline"], details["next_day"]

@@ -18,7 +18,7 @@ from glue_scripts.capstone_etl import TABLES
 from local_aws import LocalAws
 from notebooks import more_answers
 from tests.docs.commands import ROOT, Block, blocks, document, section
-from tests.sample import embedded
+from tests.sample import environment_of
 from tools.documents import answer_blocks, block, block_names, block_of, table_of
 
 REFERENCE = "docs/QUERIES_REFERENCE.md"
@@ -52,7 +52,7 @@ class Sample:
 
 @pytest.fixture(scope="module")
 def sample(aws: LocalAws, shop: Shop) -> Iterator[Sample]:
-    with embedded(aws):
+    with environment_of(aws):
         yield Sample(shop.aws, shop.stack)
 
 

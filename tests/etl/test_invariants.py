@@ -471,7 +471,7 @@ def kill_and_repeat(workbench: Workbench, after_first_run: State, second: Object
     assert killed >= len(kills) - 2, "a run may need a few requests less than another"
 
 
-@pytest.mark.parametrize("kind", SECONDS)
+@pytest.mark.parametrize("kind", ["correcting", "redelivering"])
 def test_tasks_that_spark_repeats_change_nothing(
     workbench: Workbench, after_first_run: State, kind: str
 ) -> None:

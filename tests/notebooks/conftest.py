@@ -12,7 +12,7 @@ from capstone_pipeline import Shop, report
 from local_aws import LocalAws
 from notebooks import recompute
 from notebooks.recompute import Recomputed
-from tests.sample import ROOT, STUDENT_ID, embedded
+from tests.sample import ROOT, STUDENT_ID, environment_of
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -20,7 +20,7 @@ NOTEBOOKS = ROOT / "notebooks"
 @pytest.fixture(autouse=True)
 def environment(aws: LocalAws) -> Iterator[None]:
     """With this checkout, whichever one is installed, for kernels."""
-    with embedded(aws, PYTHONPATH=str(ROOT)):
+    with environment_of(aws, PYTHONPATH=str(ROOT)):
         yield
 
 
@@ -34,7 +34,7 @@ def executed(shop: Shop, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory
             source = NOTEBOOKS / f"{name}.ipynb"
             parameters: dict[str, Any] = {"student_id": STUDENT_ID}
             given = {key: parameters[key] for key in parameters.keys() & report.parameters_of(source)}
-            with embedded(aws, PYTHONPATH=str(ROOT)):
+            with environment_of(aws, PYTHONPATH=str(ROOT)):
                 report.run_notebook(source, folder / source.name, given)
             report.render_html(folder / source.name)
             done[name] = folder / source.name
@@ -46,7 +46,7 @@ def executed(shop: Shop, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def recomputed(shop: Shop, aws: LocalAws) -> Iterator[Recomputed]:
     """What the raw objects give by the rules of recompute.sql."""
-    with embedded(aws):
+    with environment_of(aws):
         result = recompute.recompute(shop)
     yield result
     result.database.close()

@@ -22,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-import capstone_pipeline as pipeline
 from capstone_pipeline import InvalidSetting, NotRunYet, Query, Shop, read_queries
 from capstone_pipeline.raw_objects import RawObject
 from demo import deploy_stack
@@ -33,8 +32,9 @@ from notebooks import more_answers, recompute
 from notebooks.more_answers import QUESTIONS, MoreAnswer, MoreAnswers
 from notebooks.recompute import Recomputed
 from tests.names import AWKWARD_NAMES
-from tests.notebooks.conftest import ROOT, embedded
+from tests.notebooks.conftest import ROOT
 from tests.notebooks.test_validate_results import changed
+from tests.sample import embedded
 
 # awswrangler calls pandas in a way that pandas 4 will not know.
 pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated")
@@ -84,8 +84,7 @@ def test_a_statement_on_silver_opens_the_folders_of_one_day_only(query: Query) -
 @pytest.fixture(scope="module")
 def empty_shop(aws: LocalAws) -> Shop:
     """A stack without events."""
-    with embedded(aws):
-        connection = pipeline.connect("us-west-2")
+    with embedded(aws) as connection:
         template = (ROOT / "capstone-starter.cfn.yaml").read_text()
         parameters = {"StudentId": "more", "GeneratorState": "DISABLED"}
         _, stack = deploy_stack(connection, "capstone-more", template, parameters)
@@ -431,8 +430,7 @@ def batches(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("batches")
     start = datetime(2025, 2, 27, 3, tzinfo=UTC)
     made = list(generate(Settings(24, 1000, start, interval_minutes=150, seed=24), folder))
-    with embedded(aws):
-        connection = pipeline.connect("us-west-2")
+    with embedded(aws) as connection:
         template = (ROOT / "capstone-starter.cfn.yaml").read_text()
         parameters = {"StudentId": "batches", "GeneratorState": "DISABLED"}
         _, stack = deploy_stack(connection, "capstone-batches", template, parameters)

@@ -57,8 +57,11 @@ class Peak:
 
 @pytest.mark.parametrize(
     ("sequence", "columns"),
-    [(290, "x, y"), (100, "x * 0.5e0, cast(y AS decimal(7, 2))"), (3100, "x, y")],
-    ids=["2.9 million rows", "1 million that Python writes", "31 million rows"],
+    [
+        pytest.param(290, "x, y", id="2.9 million rows"),
+        pytest.param(100, "x * 0.5e0, cast(y AS decimal(7, 2))", id="1 million that Python writes"),
+        pytest.param(3100, "x, y", id="31 million rows", marks=pytest.mark.long),
+    ],
 )
 def test_a_large_result_is_written_in_pieces(lake: Lake, sequence: int, columns: str) -> None:
     lake.rows("SELECT 1")

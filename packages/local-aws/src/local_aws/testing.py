@@ -64,7 +64,7 @@ class GlueBench:
             if run["JobRunState"] in (states or FINAL_STATES):
                 return run
             assert run["JobRunState"] not in FINAL_STATES, f"{run}\n{self.output(job, run_id)}"
-            time.sleep(0.05)
+            time.sleep(0.2)  # To ask takes a hundredth of a second of CPU.
         raise AssertionError(f"{job} is still {run['JobRunState']} after {timeout} s")
 
     def run(self, job: str, **arguments: str) -> dict[str, Any]:
