@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -66,10 +67,9 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 
     Spark is set up for few rows in its runs, and as usual in those of other servers in these tests.
     """
-    with (
-        mock.patch.dict(os.environ, {CONF_VARIABLE: sample.conf(sample.FOR_FEW_ROWS)}),
-        running_server(tmp_path_factory.mktemp("local-aws")) as running,
-    ):
+    with ExitStack() as stack:
+        with mock.patch.dict(os.environ, {CONF_VARIABLE: sample.conf(sample.FOR_FEW_ROWS)}):
+            running = stack.enter_context(running_server(tmp_path_factory.mktemp("local-aws")))
         yield running
 
 
