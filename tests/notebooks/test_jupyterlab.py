@@ -106,9 +106,10 @@ def answers(address: str) -> bool:
 
 
 def photograph(page: Page, path: Path) -> None:
-    """The whole notebook in one picture."""
+    """The whole notebook in one picture, from its first cell: the last one that ran is in view."""
     height = page.evaluate("document.querySelector('.jp-Notebook .jp-WindowedPanel-inner').scrollHeight")
     page.set_viewport_size({"width": 1280, "height": min(int(height) + 200, 12_000)})
+    page.evaluate("document.querySelector('.jp-Notebook .jp-WindowedPanel-outer').scrollTo(0, 0)")
     page.screenshot(path=path)
     page.set_viewport_size({"width": 1280, "height": 900})
 
