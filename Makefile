@@ -23,8 +23,8 @@ TEMPLATES := capstone-starter.cfn.yaml capstone-operations.cfn.yaml
 RUN := $(BIN)/python -m capstone_pipeline report --student-id "$(STUDENT_ID)" --region "$(REGION)"
 LOCAL_AWS := packages/local-aws
 # Files of tests on three processes, each with an embedded AWS of its own, as they wait a good deal for Spark's starts
-# and for schedules, where two cores are busy with three; the longest come first (tests/conftest.py). Java's optimising compiler takes a third of the CPU time of
-# such short jobs, and pays in longer ones only.
+# and for schedules; the longest come first (tests/conftest.py). Three keep two cores busy, and a fourth would be one more
+# cold JVM. Java's optimising compiler takes a third of the CPU time of such short jobs, and pays in longer ones only.
 SIDE_BY_SIDE := JDK_JAVA_OPTIONS=-XX:TieredStopAtLevel=1 $(BIN)/python -m pytest \
 	--numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5
 CODE := benchmarks capstone_pipeline demo.py generate_sample_data.py glue_scripts notebooks tests tools \

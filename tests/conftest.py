@@ -35,7 +35,6 @@ GROUPS = {
     "commands": re.compile(r"tests/docs/test_documented_commands\.py"),
     "processes": re.compile(r"tests/etl/test_processes\.py"),
     "live answers": re.compile(r"tests/watch/test_watch\.py"),
-    "benchmarks": re.compile(r"tests/benchmarks/"),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -35,18 +34,13 @@ from benchmarks.parts.queries import scanned_bytes
 from benchmarks.phases import IN_ORDER, effort, phases
 from benchmarks.results import Figure, Result, load
 from benchmarks.spark_events import Observation
-from local_aws.glue.runner import CONF_VARIABLE
-from tests.sample import FOR_FEW_ROWS, conf
 
 FEW = Scale(events=2_000, repeats=1, batches=1, backlog=3, backlog_events=1_000, generated=1_000, warm_ups=0)
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with (
-        mock.patch.dict(os.environ, {CONF_VARIABLE: conf(FOR_FEW_ROWS)}),
-        benchmark(FEW, tmp_path_factory.mktemp("bench")) as running,
-    ):
+    with benchmark(FEW, tmp_path_factory.mktemp("bench")) as running:
         yield running
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
 import pytest
 from pyspark.sql import SparkSession
 
-from local_aws.glue.spark import start_gateway
-from local_aws.java import java_home
+from local_aws.glue.spark import running_gateway
 from tests.etl.s3 import Store, running_store
 from tests.etl.workbench import LAKE, RAW, Workbench
 from tests.sample import FOR_FEW_ROWS
@@ -42,20 +42,17 @@ def spark(store: Store) -> Iterator[SparkSession]:
     # The JVM and the context take over what they find at their start.
     environment = {
         **store.environment,
-        "JAVA_HOME": java_home(),
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, RUNTIME))),  # of Python's workers
         "TZ": "Australia/Lord_Howe",
     }
-    with mock.patch.dict(os.environ, environment):
-        jvm = start_gateway(store.spark_settings | SMALL, ("-Xmx2g", "-XX:+UseSerialGC"))
-        session = SparkSession.builder.getOrCreate()
-    with mock.patch.dict(os.environ, store.environment):  # for boto3 in the script
-        yield session
-    session.stop()
-    assert jvm.stdin is not None
-    jvm.stdin.close()
-    jvm.wait()
+    with ExitStack() as stack:
+        with mock.patch.dict(os.environ, environment):
+            stack.enter_context(running_gateway(store.spark_settings | SMALL, ("-Xmx2g", "-XX:+UseSerialGC")))
+            session = SparkSession.builder.getOrCreate()
+        with mock.patch.dict(os.environ, store.environment):  # for boto3 in the script
+            yield session
+        session.stop()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from local_aws import server
 from local_aws.glue.archive import QUIET, archive_files, archive_options
 from local_aws.glue.cache import cache_dir
 from local_aws.glue.s3a import s3a_jars
-from local_aws.glue.spark import s3_on_s3a, spark_jars, start_gateway
+from local_aws.glue.spark import running_gateway, s3_on_s3a, spark_jars
 from local_aws.java import java_home
 
 if TYPE_CHECKING:
@@ -88,26 +88,21 @@ def _record_spark(java_classes: Path, archive: Path) -> None:
             "spark.sql.warehouse.dir": (folder / "warehouse").as_uri(),
             **s3_settings,
         }
-        jvm = start_gateway(
-            settings,
-            [
-                "-Xmx1g",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseParallelGC",
-                f"-Djava.io.tmpdir={folder}",
-                f"-XX:SharedArchiveFile={java_classes}",
-                f"-XX:ArchiveClassesAtExit={temporary}",
-                *QUIET,
-            ],
-        )
-        from pyspark.sql import SparkSession
+        options = [
+            "-Xmx1g",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseParallelGC",
+            f"-Djava.io.tmpdir={folder}",
+            f"-XX:SharedArchiveFile={java_classes}",
+            f"-XX:ArchiveClassesAtExit={temporary}",
+            *QUIET,
+        ]
+        with running_gateway(settings, options):
+            from pyspark.sql import SparkSession
 
-        session = SparkSession.builder.getOrCreate()
-        _exercise(session)
-        session.stop()
-        assert jvm.stdin is not None
-        jvm.stdin.close()
-        jvm.wait()
+            session = SparkSession.builder.getOrCreate()
+            _exercise(session)
+            session.stop()
         temporary.replace(archive)
 
 

@@ -1,22 +1,21 @@
 """Starts Spark's JVM quickly, with s3:// served by Hadoop's S3A connector.
 
 Used by the job runner's driver process, and by tests that want the same Spark (`s3_on_s3a`,
-`start_gateway`). Knows nothing about jobs and runs.
+`running_gateway`). Knows nothing about jobs and runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
-import secrets
 import shlex
-import shutil
 import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -250,19 +249,19 @@ def _forget_objects(gateway: Any) -> None:
             bindings.remove(name)
 
 
-def start_gateway(
-    settings: Mapping[str, str], options: Sequence[str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a JVM with these settings for the PySpark of this process; it ends with its stdin.
+@contextlib.contextmanager
+def running_gateway(settings: Mapping[str, str], options: Sequence[str]) -> Iterator[None]:
+    """A JVM with these settings for the PySpark of this process, for the length of a `with` block.
 
-    To be called before the first SparkSession. Twice as fast as PySpark's own way, for tests.
+    To be entered before the first SparkSession. Twice as fast as PySpark's own way, for tests.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"spark-{secrets.token_hex(4)}-"))
-    if options is None:
-        options = java_options(settings)
-    try:
-        jvm = start_jvm(settings, class_path(settings), options, folder / "connection")
-        connect_pyspark(folder / "connection", lambda: jvm.poll() is None)
-    finally:
-        shutil.rmtree(folder)
-    return jvm
+    with tempfile.TemporaryDirectory(prefix="spark-") as folder:
+        connection = Path(folder) / "connection"
+        jvm = start_jvm(settings, class_path(settings), options, connection)
+        try:
+            connect_pyspark(connection, lambda: jvm.poll() is None)
+            yield
+        finally:
+            assert jvm.stdin is not None
+            jvm.stdin.close()
+            jvm.wait()
